@@ -1,0 +1,1 @@
+set(DDP_COMM_HOST_SOURCES)

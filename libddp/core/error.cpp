@@ -1,0 +1,57 @@
+#include <ddp/error.h>
+
+namespace ddp {
+
+const char* to_string(ErrorKind kind) noexcept {
+  switch (kind) {
+    case ErrorKind::kConfig:
+      return "ConfigError";
+    case ErrorKind::kRendezvous:
+      return "RendezvousError";
+    case ErrorKind::kTimeout:
+      return "TimeoutError";
+    case ErrorKind::kPeerFailure:
+      return "PeerFailure";
+    case ErrorKind::kMismatch:
+      return "MismatchError";
+    case ErrorKind::kStorage:
+      return "StorageError";
+    case ErrorKind::kCorruptCheckpoint:
+      return "CorruptCheckpoint";
+    case ErrorKind::kFencedOut:
+      return "FencedOut";
+    case ErrorKind::kAborted:
+      return "Aborted";
+    case ErrorKind::kError:
+      break;
+  }
+  return "Error";
+}
+
+void throw_error(ErrorKind kind, const std::string& message) {
+  switch (kind) {
+    case ErrorKind::kConfig:
+      throw ConfigError(message);
+    case ErrorKind::kRendezvous:
+      throw RendezvousError(message);
+    case ErrorKind::kTimeout:
+      throw TimeoutError(message);
+    case ErrorKind::kPeerFailure:
+      throw PeerFailure(message);
+    case ErrorKind::kMismatch:
+      throw MismatchError(message);
+    case ErrorKind::kStorage:
+      throw StorageError(message);
+    case ErrorKind::kCorruptCheckpoint:
+      throw CorruptCheckpoint(message);
+    case ErrorKind::kFencedOut:
+      throw FencedOut(message);
+    case ErrorKind::kAborted:
+      throw Aborted(message);
+    case ErrorKind::kError:
+      break;
+  }
+  throw Error(message);
+}
+
+}  // namespace ddp

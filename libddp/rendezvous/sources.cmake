@@ -1,0 +1,2 @@
+# Sources of libddp/rendezvous; they are part of ddp::core (one torch-free library for "who am I and where are the others").
+set(DDP_RENDEZVOUS_SOURCES)
