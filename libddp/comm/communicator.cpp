@@ -79,6 +79,7 @@ const char* to_string(OpKind kind) noexcept {
 
 Work Communicator::start(Operation operation, const CollectiveOptions& options) {
   operation.op = options.op;
+  operation.tag = options.tag;
   operation.deadline = Deadline::in(options.timeout.value_or(default_timeout_));
   return submit(std::move(operation), options.async_op);
 }

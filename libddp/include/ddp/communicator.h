@@ -62,6 +62,9 @@ struct CollectiveOptions {
   bool async_op = false;
   /// Counted from the call; nullopt: the communicator's default (10 minutes unless set).
   std::optional<std::chrono::nanoseconds> timeout;
+  /// A number of the caller's that all ranks must agree on, checked like dtype and count (DDP: the iteration,
+  /// so that a rank that fell out of step is a MismatchError and not a wrong sum).
+  std::uint64_t tag = 0;
 };
 
 enum class OpKind : std::uint8_t {
