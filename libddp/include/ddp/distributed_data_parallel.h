@@ -1,0 +1,115 @@
+// DistributedDataParallel: the module you have, trained by all ranks together.
+//
+//   Gpt model(config);
+//   ddp::DistributedDataParallel<Gpt> parallel(model, context);
+//   optimizer.zero_grad();
+//   parallel.forward(tokens).backward();     // .grad now holds the mean over ranks
+//   optimizer.step();
+//
+// Use it from one training thread. Gradients are views of communication buffers: zero_grad(), in either form,
+// keeps working. A loss that is a mean over the rank's batch gives, with equal batches, the gradient of the
+// mean over all batches.
+#pragma once
+
+#include <torch/nn/module.h>
+
+#include <memory>
+#include <string>
+#include <utility>
+
+#include <ddp/context.h>
+#include <ddp/stateful.h>
+
+namespace ddp {
+
+struct DistributedDataParallelOptions {
+  double bucket_cap_mb = 25;   ///< MiB of gradients that are reduced together
+  double first_bucket_mb = 1;  ///< MiB of the first bucket: small, so that communication starts early
+  bool broadcast_buffers =
+      true;  ///< rank 0's buffers (running statistics) to all before each training forward
+};
+
+class Reducer;
+
+/// What does not depend on the module's type. Throws MismatchError from the constructor when the ranks'
+/// modules differ.
+class DataParallelBase : public Stateful {
+ public:
+  DataParallelBase(std::shared_ptr<torch::nn::Module> module, const Context& context,
+                   const DistributedDataParallelOptions& options);
+  DataParallelBase(const DataParallelBase&) = delete;
+  DataParallelBase& operator=(const DataParallelBase&) = delete;
+  ~DataParallelBase() override;
+
+  /// While the returned guard lives, backward() adds to local gradients without communication. The first
+  /// backward after it reduces what has been accumulated. The guard must cover backward(), on every rank
+  /// alike.
+  class NoSync {
+   public:
+    explicit NoSync(std::shared_ptr<Reducer> reducer);
+    NoSync(NoSync&&) = default;
+    NoSync(const NoSync&) = delete;
+    NoSync& operator=(const NoSync&) = delete;
+    NoSync& operator=(NoSync&&) = delete;
+    ~NoSync();
+
+   private:
+    std::shared_ptr<Reducer> reducer_;
+    bool before_;
+  };
+  [[nodiscard]] NoSync no_sync();
+
+  /// Buckets that gradients are reduced in; changes once, before the second iteration.
+  [[nodiscard]] std::size_t bucket_count() const;
+
+  /// The rebuilt bucket order: part of a bitwise resume, because buckets decide the order of sums between
+  /// hosts.
+  [[nodiscard]] std::string save_state() const override;
+  void load_state(std::string_view state) override;
+
+ protected:
+  void before_forward();
+
+ private:
+  std::shared_ptr<torch::nn::Module> module_;
+  std::shared_ptr<Communicator> communicator_;
+  bool broadcast_buffers_;
+  std::shared_ptr<Reducer> reducer_;
+};
+
+/// `Module` is what TORCH_MODULE makes (Gpt, torch::nn::Linear) or a std::shared_ptr of a module class.
+template <class Module>
+class DistributedDataParallel : public DataParallelBase {
+ public:
+  DistributedDataParallel(Module module, const Context& context,
+                          const DistributedDataParallelOptions& options = {})
+      : DataParallelBase(pointer(module), context, options), module_(std::move(module)) {}
+
+  /// The module's own forward, with its own signature.
+  template <class... Args>
+  decltype(auto) forward(Args&&... args) {
+    before_forward();
+    return module_->forward(std::forward<Args>(args)...);
+  }
+  template <class... Args>
+  decltype(auto) operator()(Args&&... args) {
+    return forward(std::forward<Args>(args)...);
+  }
+
+  [[nodiscard]] Module& module() { return module_; }
+  [[nodiscard]] const Module& module() const { return module_; }
+
+ private:
+  template <class Impl>
+  static std::shared_ptr<torch::nn::Module> pointer(const std::shared_ptr<Impl>& module) {
+    return module;
+  }
+  template <class Impl>
+  static std::shared_ptr<torch::nn::Module> pointer(const torch::nn::ModuleHolder<Impl>& module) {
+    return module.ptr();
+  }
+
+  Module module_;
+};
+
+}  // namespace ddp

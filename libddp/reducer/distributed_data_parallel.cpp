@@ -1,0 +1,109 @@
+#include <ddp/distributed_data_parallel.h>
+
+#include <c10/core/GradMode.h>
+
+#include <cmath>
+#include <sstream>
+#include <unordered_set>
+
+#include <ddp/error.h>
+
+#include "libddp/reducer/module_sync.h"
+#include "libddp/reducer/reducer.h"
+
+namespace ddp {
+namespace {
+
+/// Named parameters in registration order; a tensor that several modules share is listed once, under its
+/// first name.
+std::vector<NamedParameter> distinct_parameters(const torch::nn::Module& module) {
+  std::vector<NamedParameter> result;
+  std::unordered_set<const c10::TensorImpl*> seen;
+  for (const auto& item : module.named_parameters()) {
+    if (item.value().defined() && seen.insert(item.value().unsafeGetTensorImpl()).second)
+      result.push_back({item.key(), item.value()});
+  }
+  return result;
+}
+
+std::size_t mebibytes(double value, const char* name) {
+  if (!(value > 0) || !std::isfinite(value) || value > 1 << 20)
+    throw ConfigError(std::string(name) + " must be a positive number of MiB, not " + std::to_string(value));
+  return static_cast<std::size_t>(value * (1 << 20));
+}
+
+std::vector<at::Tensor> defined_buffers(const torch::nn::Module& module) {
+  std::vector<at::Tensor> result;
+  for (const auto& buffer : module.buffers())
+    if (buffer.defined()) result.push_back(buffer);
+  return result;
+}
+
+}  // namespace
+
+DataParallelBase::DataParallelBase(std::shared_ptr<torch::nn::Module> module, const Context& context,
+                                   const DistributedDataParallelOptions& options)
+    : module_(std::move(module)),
+      communicator_(context.shared_communicator()),
+      broadcast_buffers_(options.broadcast_buffers) {
+  const BucketLimits limits{mebibytes(options.first_bucket_mb, "first_bucket_mb"),
+                            mebibytes(options.bucket_cap_mb, "bucket_cap_mb")};
+  std::vector<NamedParameter> parameters = distinct_parameters(*module_);
+  verify_parameters(parameters, *communicator_);
+  std::vector<at::Tensor> state = defined_buffers(*module_);
+  for (const NamedParameter& parameter : parameters) state.push_back(parameter.tensor);
+  broadcast_tensors(state, *communicator_, 0);
+  std::erase_if(parameters,
+                [](const NamedParameter& parameter) { return !parameter.tensor.requires_grad(); });
+  if (parameters.empty())
+    throw ConfigError(
+        "the module has no parameter that requires a gradient: there is nothing for DistributedDataParallel "
+        "to do");
+  reducer_ = Reducer::create(std::move(parameters), communicator_, limits);
+}
+
+DataParallelBase::~DataParallelBase() = default;
+
+void DataParallelBase::before_forward() {
+  reducer_->prepare();
+  if (broadcast_buffers_ && c10::GradMode::is_enabled() && module_->is_training() && reducer_->sync())
+    broadcast_tensors(defined_buffers(*module_), *communicator_, 0);
+}
+
+DataParallelBase::NoSync DataParallelBase::no_sync() {
+  return NoSync(reducer_);
+}
+
+DataParallelBase::NoSync::NoSync(std::shared_ptr<Reducer> reducer)
+    : reducer_(std::move(reducer)), before_(reducer_->sync()) {
+  reducer_->set_sync(false);
+}
+
+DataParallelBase::NoSync::~NoSync() {
+  if (reducer_) reducer_->set_sync(before_);
+}
+
+std::size_t DataParallelBase::bucket_count() const {
+  return reducer_->bucket_count();
+}
+
+std::string DataParallelBase::save_state() const {
+  std::ostringstream text;
+  text << "ddp-bucket-order 1";
+  for (const int index : reducer_->order()) text << ' ' << index;
+  return text.str();
+}
+
+void DataParallelBase::load_state(std::string_view state) {
+  std::istringstream text{std::string(state)};
+  std::string name;
+  int version = 0;
+  if (!(text >> name >> version) || name != "ddp-bucket-order" || version != 1)
+    throw CorruptCheckpoint("not a bucket order of DistributedDataParallel: '" +
+                            std::string(state.substr(0, 40)) + "'");
+  std::vector<int> order;
+  for (int index = 0; text >> index;) order.push_back(index);
+  if (!order.empty()) reducer_->set_order(std::move(order));
+}
+
+}  // namespace ddp

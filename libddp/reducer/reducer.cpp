@@ -1,0 +1,158 @@
+#include "libddp/reducer/reducer.h"
+
+#include <c10/core/GradMode.h>
+#include <torch/csrc/autograd/engine.h>
+#include <torch/csrc/autograd/graph_task.h>
+
+#include <ddp/error.h>
+
+#include "libddp/reducer/dtypes.h"
+
+namespace ddp {
+
+std::shared_ptr<Reducer> Reducer::create(std::vector<NamedParameter> parameters,
+                                         std::shared_ptr<Communicator> communicator,
+                                         const BucketLimits& limits) {
+  std::shared_ptr<Reducer> reducer(new Reducer(std::move(parameters), std::move(communicator), limits));
+  // Hooks must not keep the reducer alive, nor outlive it in a backward that is still running in another
+  // thread.
+  reducer->hooks_ =
+      std::make_unique<GradientHooks>(reducer->parameters_, [weak = reducer->weak_from_this()](int index) {
+        if (const auto self = weak.lock()) self->on_gradient(index);
+      });
+  return reducer;
+}
+
+Reducer::Reducer(std::vector<NamedParameter> parameters, std::shared_ptr<Communicator> communicator,
+                 const BucketLimits& limits)
+    : communicator_(std::move(communicator)), limits_(limits) {
+  for (NamedParameter& parameter : parameters) {
+    names_.push_back(std::move(parameter.name));
+    parameters_.push_back(std::move(parameter.tensor));
+  }
+  build_buckets(backward_order(parameters_.size()));
+}
+
+void Reducer::build_buckets(const std::vector<int>& order) {
+  std::vector<GradientShape> shapes;
+  for (const at::Tensor& parameter : parameters_)
+    shapes.push_back({static_cast<std::size_t>(parameter.numel()), dtype_of(parameter.scalar_type())});
+  buckets_.clear();
+  place_.assign(parameters_.size(), {});
+  for (BucketLayout& layout : plan_buckets(shapes, order, limits_)) {
+    for (std::size_t slot = 0; slot < layout.slots.size(); ++slot)
+      place_[layout.slots[slot].parameter] = {static_cast<int>(buckets_.size()), static_cast<int>(slot)};
+    buckets_.emplace_back(std::move(layout), *communicator_, parameters_);
+  }
+}
+
+void Reducer::prepare() {
+  const std::scoped_lock lock(mutex_);
+  if (!sync_ || !c10::GradMode::is_enabled()) return;
+  if (graph_task_ != -1) abandon_iteration();
+  if (rebuild_due_) rebuild_in_arrival_order();
+}
+
+void Reducer::rebuild_in_arrival_order() {
+  std::vector<std::int32_t> order(arrival_order_.begin(), arrival_order_.end());
+  communicator_->broadcast({order.data(), order.size(), DType::kInt32}, 0);
+  order_.assign(order.begin(), order.end());
+  build_buckets(order_);
+  rebuild_due_ = false;
+}
+
+void Reducer::on_gradient(int index) {
+  const std::scoped_lock lock(mutex_);
+  if (!sync_) return;
+  const int task = torch::autograd::get_current_graph_task_id();
+  if (task != graph_task_) open_iteration(task);
+  if (arrived_[index] != 0)
+    throw Error(
+        "the gradient of parameter '" + names_[index] +
+        "' arrived twice in one backward; re-entrant backward (activation checkpointing) is not supported");
+  arrived_[index] = 1;
+  arrival_order_.push_back(index);
+  buckets_[place_[index].first].mark_ready();
+  const double scale = 1.0 / communicator_->size();
+  for (; launched_ < buckets_.size() && buckets_[launched_].ready(); ++launched_)
+    buckets_[launched_].launch(parameters_, scale, *communicator_, iteration_);
+}
+
+void Reducer::open_iteration(int graph_task) {
+  if (graph_task_ != -1) abandon_iteration();
+  graph_task_ = graph_task;
+  ++iteration_;
+  launched_ = 0;
+  arrived_.assign(parameters_.size(), 0);
+  arrival_order_.clear();
+  for (Bucket& bucket : buckets_) bucket.reset();
+  torch::autograd::Engine::get_default_engine().queue_callback([weak = weak_from_this(), graph_task] {
+    if (const auto self = weak.lock()) self->finish(graph_task);
+  });
+}
+
+void Reducer::finish(int graph_task) {
+  const std::scoped_lock lock(mutex_);
+  if (graph_task != graph_task_) return;
+  if (launched_ != buckets_.size()) {
+    const std::string missing = missing_gradients();
+    abandon_iteration();
+    throw Error(missing);
+  }
+  graph_task_ = -1;
+  for (Bucket& bucket : buckets_) bucket.wait();
+  if (order_.empty()) rebuild_due_ = true;
+}
+
+/// A backward threw, here or before its last gradient: its reductions must end before their memory is used
+/// again.
+void Reducer::abandon_iteration() {
+  graph_task_ = -1;
+  for (Bucket& bucket : buckets_) bucket.wait();
+}
+
+std::string Reducer::missing_gradients() const {
+  constexpr std::size_t kShown = 8;
+  std::string list;
+  std::size_t count = 0;
+  for (std::size_t i = 0; i < names_.size(); ++i) {
+    if (arrived_[i] != 0) continue;
+    if (++count <= kShown) list += (count > 1 ? ", '" : "'") + names_[i] + "'";
+  }
+  if (count > kShown) list += ", ...";
+  return "rank " + std::to_string(communicator_->rank()) + ": " + std::to_string(count) + " of " +
+         std::to_string(names_.size()) + " parameters got no gradient in this backward: " + list +
+         ". Every parameter of a wrapped module must take part in the loss on every rank: use it, or set "
+         "requires_grad_(false) "
+         "on it before wrapping.";
+}
+
+void Reducer::set_sync(bool on) {
+  const std::scoped_lock lock(mutex_);
+  sync_ = on;
+}
+
+bool Reducer::sync() const {
+  const std::scoped_lock lock(mutex_);
+  return sync_;
+}
+
+std::size_t Reducer::bucket_count() const {
+  const std::scoped_lock lock(mutex_);
+  return buckets_.size();
+}
+
+std::vector<int> Reducer::order() const {
+  const std::scoped_lock lock(mutex_);
+  return order_;
+}
+
+void Reducer::set_order(std::vector<int> order) {
+  const std::scoped_lock lock(mutex_);
+  if (graph_task_ != -1) throw Error("buckets cannot be rebuilt during backward");
+  build_buckets(order);
+  order_ = std::move(order);
+  rebuild_due_ = false;
+}
+
+}  // namespace ddp

@@ -1,0 +1,93 @@
+// Averages gradients over ranks while backward runs.
+//
+// 1. A hook on each gradient accumulator reports an arrival. The first one of a backward opens an iteration
+// and queues a callback
+//    that the autograd engine runs when that backward has finished.
+// 2. When the last gradient of a bucket has arrived, and every bucket before it has been launched, the bucket
+// is gathered
+//    (one pass: scale by 1/N, cast, copy into communicator memory), .grad becomes a view of it, and its
+//    all-reduce starts. Buckets are launched in index order, so that all ranks call the same collectives in
+//    the same order.
+// 3. The callback checks that every parameter got a gradient, waits for the reductions and closes the
+// iteration: when backward()
+//    returns, .grad holds the mean.
+// 4. Before the second iteration, buckets are rebuilt once in the order in which gradients arrived on rank 0.
+//
+// Source of the scheme: Li et al., "PyTorch Distributed: Experiences on Accelerating Data Parallel Training",
+// VLDB 2020.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include <ddp/communicator.h>
+
+#include "libddp/reducer/bucket.h"
+#include "libddp/reducer/gradient_hooks.h"
+
+namespace ddp {
+
+/// A parameter that takes part: requires a gradient, listed once though modules may share it.
+struct NamedParameter {
+  std::string name;
+  at::Tensor tensor;
+};
+
+/// prepare() and set_sync() belong to the training thread; hooks run in whichever thread runs backward. Make
+/// it with create().
+class Reducer : public std::enable_shared_from_this<Reducer> {
+ public:
+  [[nodiscard]] static std::shared_ptr<Reducer> create(std::vector<NamedParameter> parameters,
+                                                       std::shared_ptr<Communicator> communicator,
+                                                       const BucketLimits& limits);
+
+  /// Before each forward that will be followed by backward: rebuilds buckets when it is time (a collective),
+  /// and clears away what a backward that threw has left.
+  void prepare();
+  /// Off: gradients accumulate locally, as under no_sync.
+  void set_sync(bool on);
+  [[nodiscard]] bool sync() const;
+
+  [[nodiscard]] std::size_t bucket_count() const;
+  /// The order in which buckets were rebuilt, empty before that; set_order() rebuilds at once (after a
+  /// restart; the same on all ranks).
+  [[nodiscard]] std::vector<int> order() const;
+  void set_order(std::vector<int> order);
+
+ private:
+  Reducer(std::vector<NamedParameter> parameters, std::shared_ptr<Communicator> communicator,
+          const BucketLimits& limits);
+
+  void on_gradient(int index);
+  void open_iteration(int graph_task);
+  void finish(int graph_task);
+  void build_buckets(const std::vector<int>& order);
+  void rebuild_in_arrival_order();
+  void abandon_iteration();
+  [[nodiscard]] std::string missing_gradients() const;
+
+  std::vector<std::string> names_;
+  std::vector<at::Tensor> parameters_;
+  std::shared_ptr<Communicator> communicator_;
+  BucketLimits limits_;
+
+  mutable std::mutex mutex_;
+  std::vector<Bucket> buckets_;
+  std::vector<std::pair<int, int>> place_;  ///< parameter -> (bucket, slot)
+  std::vector<char> arrived_;
+  std::vector<int> arrival_order_;
+  std::vector<int> order_;  ///< as rebuilt
+  std::size_t launched_ = 0;
+  std::uint64_t iteration_ = 0;  ///< counts backwards with reduction: the tag of their collectives
+  int graph_task_ = -1;          ///< the backward that is being reduced, or -1
+  bool sync_ = true;
+  bool rebuild_due_ = false;
+  std::unique_ptr<GradientHooks> hooks_;
+};
+
+}  // namespace ddp
