@@ -95,6 +95,7 @@ struct Operation {
   std::size_t count = 0;            ///< elements of ONE rank's share (all_gatherv: of this rank's)
   std::vector<std::size_t> counts;  ///< all_gatherv only: elements of every rank
   Deadline deadline = Deadline::never();
+  std::uint64_t tag = 0;  ///< CollectiveOptions::tag; ranks must agree
   std::uint64_t sequence =
       0;  ///< set by the communicator; counts collectives from 1 (send and recv: per pair and direction)
 };
