@@ -1,6 +1,10 @@
 # Sources of the host backend: shared memory within a host (shm/), TCP between hosts (tcp/). Part of ddp::comm.
 include("${CMAKE_CURRENT_LIST_DIR}/tcp/sources.cmake")  # sets DDP_COMM_TCP_SOURCES
-set(DDP_COMM_HOST_SOURCES failure.cpp reduce_kernels.cpp reduce_kernels_baseline.cpp)
+set(DDP_COMM_HOST_SOURCES
+  describe.cpp failure.cpp hierarchical.cpp host_communicator.cpp serial_executor.cpp
+  reduce_kernels.cpp reduce_kernels_baseline.cpp
+  shm/arena.cpp shm/fd_passing.cpp shm/lanes.cpp shm/local_link.cpp shm/local_sync.cpp
+  shm/shm_all_reduce.cpp shm/shm_group.cpp shm/shm_pull.cpp)
 
 # The kernels are compiled once per instruction set and chosen at run time; optimised in every build type, contraction off so that all
 # sets give the same bits.

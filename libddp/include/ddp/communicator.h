@@ -193,8 +193,9 @@ struct HostCommunicatorOptions {
   std::chrono::nanoseconds timeout = std::chrono::minutes(10);
   /// Off: ranks talk TCP even where they could share memory.
   bool shared_memory = true;
-  /// Address other hosts reach this one at; empty: the local address of the route to the store, or loopback
-  /// on one host.
+  /// Ranks that give different ids never share memory, as if they were on different hosts (tests, benchmarks).
+  std::string host_id;
+  /// Address other hosts reach this one at; empty: 127.0.0.1, which will do on one host only.
   std::string bind_address;
   /// Authenticates the TCP connections between ranks (HMAC challenge-response); empty only where everything
   /// is loopback.

@@ -1,0 +1,192 @@
+#include "libddp/comm/host/host_communicator.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include <ddp/error.h>
+
+#include "libddp/comm/host/reduce_kernels.h"
+#include "libddp/comm/work_state.h"
+
+namespace ddp::host {
+namespace {
+
+bool is_point_to_point(OpKind kind) {
+  return kind == OpKind::kSend || kind == OpKind::kRecv;
+}
+
+/// The only rank's share of every collective is a copy, or nothing.
+void run_alone(const Operation& operation) {
+  const std::size_t bytes = operation.count * size_of(operation.dtype);
+  if (operation.input != operation.output && operation.output != nullptr && bytes > 0)
+    std::memmove(operation.output, operation.input, bytes);
+}
+
+LocalLink make_link(const HostCommunicatorOptions& options, Store& store, Deadline deadline) {
+  if (options.world_size < 1 || options.rank < 0 || options.rank >= options.world_size)
+    throw ConfigError("rank " + std::to_string(options.rank) + " of a communicator of " +
+                      std::to_string(options.world_size));
+  if (options.streams < 1 || options.streams > 16)
+    throw ConfigError("streams is " + std::to_string(options.streams) + ", expected 1 to 16");
+  if (options.host_id.find('\n') != std::string::npos) throw ConfigError("host_id must be one line");
+  return link_local_ranks({.rank = options.rank,
+                           .world_size = options.world_size,
+                           .host_name = options.host_name.empty() ? host_name() : options.host_name,
+                           .shared_memory = options.shared_memory,
+                           .host_id = options.host_id,
+                           .arena_reserved = reserved_bytes(options.world_size)},
+                          store, deadline);
+}
+
+}  // namespace
+
+HostCommunicator::HostCommunicator(HostCommunicatorOptions options, std::shared_ptr<Store> store)
+    : options_(std::move(options)), store_(std::move(store)) {
+  set_default_timeout(options_.timeout);
+  const Deadline deadline = Deadline::in(options_.init_timeout);
+  link_ = make_link(options_, *store_, deadline);
+  const Topology& topology = link_.topology;
+  if (link_.members.ranks.size() > 1) {
+    shm_ = std::make_unique<ShmGroup>(link_.members, topology.names, failure_);
+    lanes_ = std::make_unique<ShmLanes>(link_.members, topology.names, shm_->sync());
+  }
+  if (topology.hosts.size() > 1) {
+    tcp_ = TcpGroup::connect({.rank = options_.rank,
+                              .world_size = options_.world_size,
+                              .token = options_.token,
+                              .bind_address = options_.bind_address,
+                              .streams = options_.streams,
+                              .host_name = topology.names[static_cast<std::size_t>(options_.rank)].host},
+                             *store_, failure_, deadline);
+    check_tcp_ = [this] { tcp_->poll_failures(); };
+    if (topology.hosts.size() < static_cast<std::size_t>(options_.world_size))
+      hierarchical_ = std::make_unique<Hierarchical>(topology, link_.members, shm_.get(), *tcp_);
+  }
+}
+
+HostCommunicator::~HostCommunicator() {
+  bool busy = !collective_executor_.idle();
+  for (const auto& [lane, executor] : lane_executors_) busy = busy || !executor.idle();
+  if (busy)
+    fail(ErrorKind::kAborted, describe(link_.topology.names[static_cast<std::size_t>(rank())]) +
+                                  " closed its communicator while operations were in flight");
+  collective_executor_.stop();
+  lane_executors_.clear();
+  if (shm_) shm_->sync().close();
+}
+
+Allocation HostCommunicator::allocate(std::size_t bytes) {
+  const std::shared_ptr<Arena> arena = link_.members.arena;
+  const std::size_t offset = arena->allocate(bytes);
+  std::shared_ptr<void> owner(nullptr, [arena, offset, bytes](void*) { arena->free(offset, bytes); });
+  return {arena->base() + offset, bytes, std::move(owner)};
+}
+
+Work HostCommunicator::submit(Operation operation, bool async) {
+  failure_.check();
+  operation.sequence = next_sequence(operation);
+  SerialExecutor& executor = executor_of(operation);
+  if (!async && executor.idle()) {
+    execute(operation, true);
+    return {};
+  }
+  auto state = std::make_shared<Work::State>();
+  executor.post([this, operation = std::move(operation), state] {
+    try {
+      execute(operation, false);
+      state->complete();
+    } catch (...) {
+      state->complete(std::current_exception());
+    }
+  });
+  Work work(std::move(state));
+  if (!async) work.wait();
+  return work;
+}
+
+std::uint64_t HostCommunicator::next_sequence(const Operation& operation) {
+  return is_point_to_point(operation.kind) ? ++messages_[{operation.kind, operation.peer}] : ++collectives_;
+}
+
+/// Messages within a host have threads of their own, so that a queued send cannot keep a queued recv from
+/// running.
+SerialExecutor& HostCommunicator::executor_of(const Operation& operation) {
+  if (!is_point_to_point(operation.kind) || !lanes_ || lanes_->index_of(operation.peer) < 0)
+    return collective_executor_;
+  return lane_executors_[{operation.kind, operation.peer}];
+}
+
+void HostCommunicator::execute(const Operation& operation, bool spin) {
+  failure_.check();
+  try {
+    dispatch(operation, spin);
+  } catch (const Error& error) {
+    fail(error.kind(), error.what());
+    failure_.raise();
+  } catch (const std::exception& error) {
+    fail(ErrorKind::kError, error.what());
+    failure_.raise();
+  }
+}
+
+void HostCommunicator::dispatch(const Operation& operation, bool spin) {
+  if (is_point_to_point(operation.kind)) return point_to_point(operation, spin);
+  if (!tcp_) return shm_ ? shm_->run({operation, nullptr, spin}) : run_alone(operation);
+  if (hierarchical_ && operation.kind == OpKind::kAllReduce)
+    return hierarchical_->all_reduce({operation, &check_tcp_, spin});
+  tcp_->run(operation, [this] {
+    if (shm_) shm_->sync().check_failure();
+  });
+}
+
+void HostCommunicator::point_to_point(const Operation& operation, bool spin) {
+  if (!lanes_ || lanes_->index_of(operation.peer) < 0)
+    return tcp_->run(operation, [this] {
+      if (shm_) shm_->sync().check_failure();
+    });
+  const WaitContext context{operation, nullptr, spin};
+  operation.kind == OpKind::kSend ? lanes_->send(context) : lanes_->recv(context);
+}
+
+void HostCommunicator::fail(ErrorKind kind, const std::string& text) {
+  failure_.record(kind, text);
+  if (shm_) shm_->sync().record_failure(failure_.kind(), failure_.text());
+  if (tcp_) tcp_->fail(failure_.kind(), failure_.text());
+}
+
+void HostCommunicator::abort(const std::string& reason) {
+  fail(ErrorKind::kAborted,
+       describe(link_.topology.names[static_cast<std::size_t>(rank())]) + " aborted: " + reason);
+}
+
+std::shared_ptr<Communicator> HostCommunicator::split(int color, int key, const CollectiveOptions& options) {
+  const std::int64_t mine[2] = {color, key};
+  std::vector<std::int64_t> all(2 * static_cast<std::size_t>(size()));
+  all_gather({mine, 2, DType::kInt64}, {all.data(), all.size(), DType::kInt64}, options);
+  ++splits_;
+  if (color < 0) return nullptr;
+  std::vector<std::pair<std::int64_t, int>> members;
+  for (int r = 0; r < size(); ++r)
+    if (all[2 * static_cast<std::size_t>(r)] == color)
+      members.emplace_back(all[2 * static_cast<std::size_t>(r) + 1], r);
+  std::sort(members.begin(), members.end());
+  HostCommunicatorOptions sub = options_;
+  sub.world_size = static_cast<int>(members.size());
+  sub.rank = static_cast<int>(
+      std::find_if(members.begin(), members.end(), [&](const auto& m) { return m.second == rank(); }) -
+      members.begin());
+  sub.timeout = default_timeout();
+  const std::string prefix = "split/" + std::to_string(splits_) + "/" + std::to_string(color) + "/";
+  return std::make_shared<HostCommunicator>(std::move(sub), make_prefix_store(prefix, store_));
+}
+
+}  // namespace ddp::host
+
+namespace ddp {
+
+std::shared_ptr<Communicator> make_host_communicator(const HostCommunicatorOptions& options,
+                                                     std::shared_ptr<Store> store) {
+  return std::make_shared<host::HostCommunicator>(options, std::move(store));
+}
+
+}  // namespace ddp

@@ -1,0 +1,143 @@
+#include "libddp/comm/host/shm/local_sync.h"
+
+#include <sched.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include <ddp/error.h>
+
+#include "libddp/comm/host/shm/futex.h"
+
+namespace ddp::host {
+namespace {
+
+using std::chrono::milliseconds;
+
+/// How long a rank may be dead before others notice.
+constexpr milliseconds kSlice{5};
+/// A spin is about 20 ns: waking a sleeping rank costs some 50 microseconds, so spinning pays for shorter
+/// waits only.
+constexpr int kSpins = 2000;
+
+void relax() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+/// With fewer cores than ranks spinning would keep the missing rank from running.
+int spins_for(std::size_t ranks) {
+  cpu_set_t cpus;
+  CPU_ZERO(&cpus);
+  if (::sched_getaffinity(0, sizeof cpus, &cpus) != 0) return 0;
+  return static_cast<std::size_t>(CPU_COUNT(&cpus)) >= ranks ? kSpins : 0;
+}
+
+/// Counters wrap.
+bool reached(std::uint32_t counter, std::uint32_t number) {
+  return static_cast<std::int32_t>(counter - number) >= 0;
+}
+
+}  // namespace
+
+LocalSync::LocalSync(const LocalMembers& members, const std::vector<RankName>& names, Failure& failure)
+    : members_(members), names_(names), failure_(failure), spins_(spins_for(members.ranks.size())) {}
+
+void LocalSync::arrive() {
+  RankControl& own = members_.rank(members_.index);
+  own.arrived.store(++arrived_, std::memory_order_seq_cst);
+  if (own.sleepers.load(std::memory_order_seq_cst) != 0) futex_wake_all(own.arrived);
+}
+
+void LocalSync::wait_all(const WaitContext& context) {
+  for (int i = 0; i < static_cast<int>(members_.ranks.size()); ++i) {
+    if (i == members_.index) continue;
+    RankControl& peer = members_.rank(i);
+    for (std::uint32_t seen; !reached(seen = peer.arrived.load(std::memory_order_acquire), arrived_);)
+      wait_change(peer.arrived, peer.sleepers, seen, i, context);
+  }
+}
+
+void LocalSync::wait_change(std::atomic<std::uint32_t>& word, std::atomic<std::uint32_t>& sleepers,
+                            std::uint32_t seen, int index, const WaitContext& context) const {
+  const auto over = [&] { return word.load(std::memory_order_acquire) != seen; };
+  if (context.spin) {
+    for (int i = 0; i < spins_; ++i) {
+      if (over()) return;
+      relax();
+    }
+    for (int i = 0; spins_ == 0 && i < 4; ++i) {
+      if (over()) return;
+      ::sched_yield();
+    }
+  }
+  while (!over()) {
+    sleepers.fetch_add(1, std::memory_order_seq_cst);
+    if (word.load(std::memory_order_seq_cst) == seen)
+      futex_wait(word, seen,
+                 std::min<std::chrono::nanoseconds>(kSlice, context.operation.deadline.remaining()));
+    sleepers.fetch_sub(1, std::memory_order_relaxed);
+    slice(index, context, over);
+  }
+}
+
+void LocalSync::slice(int index, const WaitContext& context, const std::function<bool()>& over) const {
+  if (over()) return;
+  check_failure();
+  if (context.check != nullptr && *context.check) (*context.check)();
+  check_peer(index, context, over);
+  if (context.operation.deadline.passed() && !over())
+    fail(ErrorKind::kTimeout, context,
+         "timed out after " + to_string(context.operation.deadline.timeout()) + " waiting for " +
+             describe(name(index)) + ", which is alive but has not come");
+}
+
+void LocalSync::check_peer(int index, const WaitContext& context, const std::function<bool()>& over) const {
+  if (members_.rank(index).closed.load(std::memory_order_acquire) != 0) {
+    check_failure();  // it may have recorded why it closed
+    if (!over())
+      fail(ErrorKind::kPeerFailure, context, describe(name(index)) + " has closed its communicator");
+    return;
+  }
+  if (is_alive(members_.lock_fd, members_.slots[static_cast<std::size_t>(index)])) return;
+  // It may have recorded why it goes, or come just before it died.
+  check_failure();
+  if (!over()) fail(ErrorKind::kPeerFailure, context, describe(name(index)) + " died");
+}
+
+void LocalSync::fail(ErrorKind kind, const WaitContext& context, const std::string& what) const {
+  throw_error(kind, describe(name(members_.index)) + ": " + describe(context.operation) + ": " + what);
+}
+
+void LocalSync::record_failure(ErrorKind kind, const std::string& text) {
+  FailureRecord& record = members_.control().failure;
+  std::uint32_t none = FailureRecord::kNone;
+  if (record.state.compare_exchange_strong(none, FailureRecord::kWriting)) {
+    record.kind = static_cast<std::int32_t>(kind);
+    const std::size_t bytes = std::min(text.size(), kFailureTextBytes - 1);
+    std::memcpy(record.text, text.data(), bytes);
+    record.text[bytes] = '\0';
+    record.state.store(FailureRecord::kSet, std::memory_order_release);
+  }
+  for (int i = 0; i < static_cast<int>(members_.ranks.size()); ++i) futex_wake_all(members_.rank(i).arrived);
+}
+
+void LocalSync::check_failure() const {
+  failure_.check();
+  const FailureRecord& record = members_.control().failure;
+  if (record.state.load(std::memory_order_acquire) != FailureRecord::kSet) return;
+  const std::string text(record.text, ::strnlen(record.text, kFailureTextBytes));
+  failure_.record(static_cast<ErrorKind>(record.kind), text);
+  failure_.raise();
+}
+
+void LocalSync::close() {
+  RankControl& own = members_.rank(members_.index);
+  own.closed.store(1, std::memory_order_seq_cst);
+  futex_wake_all(own.arrived);
+}
+
+}  // namespace ddp::host

@@ -1,0 +1,466 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <atomic>
+
+#include "tests/comm/thread_ranks.h"
+#include "tests/comm/values.h"
+
+namespace ddp {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::Each;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using testing::kAllTypes;
+using testing::Layout;
+using testing::run_ranks;
+using ::testing::StartsWith;
+using testing::Values;
+
+constexpr ReduceOp kOps[] = {ReduceOp::kSum,     ReduceOp::kMean,   ReduceOp::kMin,   ReduceOp::kMax,
+                             ReduceOp::kProduct, ReduceOp::kBitAnd, ReduceOp::kBitOr, ReduceOp::kBitXor};
+
+/// Elements that take each way: at once, one chunk, several chunks; odd so that slices are uneven.
+constexpr std::size_t kCounts[] = {0, 1, 7, 1001, 20'011, 210'013};
+
+/// Small enough that no dtype rounds or overflows in any operation over five ranks.
+double value_of(int rank, std::size_t i, DType dtype) {
+  const std::size_t mixed = i * 7 + static_cast<std::size_t>(rank) * 5;
+  if (dtype == DType::kBool) return static_cast<double>(mixed % 3 == 0);
+  return static_cast<double>(mixed % (dtype == DType::kInt8 ? 2 : 3) + 1);
+}
+
+double combine(double a, double b, DType dtype, ReduceOp op) {
+  const auto x = static_cast<unsigned>(a);
+  const auto y = static_cast<unsigned>(b);
+  const bool boolean = dtype == DType::kBool;
+  switch (op) {
+    case ReduceOp::kSum:
+      return boolean ? std::max(a, b) : a + b;
+    case ReduceOp::kMean:
+      return a + b;
+    case ReduceOp::kMin:
+      return std::min(a, b);
+    case ReduceOp::kMax:
+      return std::max(a, b);
+    case ReduceOp::kProduct:
+      return a * b;
+    case ReduceOp::kBitAnd:
+      return x & y;
+    case ReduceOp::kBitOr:
+      return x | y;
+    default:
+      return x ^ y;
+  }
+}
+
+double expected(int ranks, std::size_t i, DType dtype, ReduceOp op) {
+  const double factor = op == ReduceOp::kMean ? 1.0 / ranks : 1.0;
+  double result = value_of(0, i, dtype) * factor;
+  for (int r = 1; r < ranks; ++r) result = combine(result, value_of(r, i, dtype) * factor, dtype, op);
+  return result;
+}
+
+void fill(Values& values, int rank, DType dtype, std::size_t from = 0) {
+  for (std::size_t i = 0; i < values.size(); ++i) values.set(i, value_of(rank, from + i, dtype));
+}
+
+/// The number of elements that are not what they should be.
+template <class F>
+std::size_t wrong(const Values& values, DType dtype, const F& expected_at) {
+  const double tolerance = dtype == DType::kBFloat16 ? 0.05 : dtype == DType::kFloat16 ? 0.01 : 1e-5;
+  std::size_t count = 0;
+  for (std::size_t i = 0; i < values.size(); ++i) count += std::abs(values[i] - expected_at(i)) > tolerance;
+  return count;
+}
+
+class HostCommunicator : public ::testing::TestWithParam<std::vector<int>> {
+ protected:
+  [[nodiscard]] Layout layout() const { return {.hosts = GetParam()}; }
+  [[nodiscard]] int ranks() const { return layout().world_size(); }
+  void run(const std::function<void(Communicator&)>& body) const {
+    EXPECT_THAT(run_ranks(layout(), body), Each(IsEmpty()));
+  }
+};
+
+INSTANTIATE_TEST_SUITE_P(Layouts, HostCommunicator,
+                         ::testing::Values(std::vector{1}, std::vector{2}, std::vector{3}, std::vector{4},
+                                           std::vector{1, 1}, std::vector{1, 1, 1}, std::vector{2, 2},
+                                           std::vector{1, 2}, std::vector{3, 2}),
+                         [](const auto& param) { return Layout{.hosts = param.param}.name(); });
+
+TEST_P(HostCommunicator, AllReducesEveryTypeAndOperation) {
+  run([this](Communicator& comm) {
+    for (const DType dtype : kAllTypes)
+      for (const ReduceOp op : kOps) {
+        if (!supports(dtype, op)) continue;
+        for (const std::size_t count : {std::size_t{1001}, std::size_t{20'011}}) {
+          Values values(dtype, count);
+          fill(values, comm.rank(), dtype);
+          comm.all_reduce(values, {.op = op});
+          EXPECT_EQ(wrong(values, dtype, [&](std::size_t i) { return expected(ranks(), i, dtype, op); }), 0u)
+              << to_string(dtype) << ' ' << to_string(op) << " x " << count;
+        }
+      }
+  });
+}
+
+TEST_P(HostCommunicator, AllReducesEverySizeWhereverBuffersLie) {
+  run([this](Communicator& comm) {
+    for (const std::size_t count : kCounts)
+      for (const int sharing : {0, 1, 2}) {  // nobody, everybody, even ranks
+        const bool shared = sharing == 1 || (sharing == 2 && comm.rank() % 2 == 0);
+        Values values(DType::kFloat32, count, shared ? &comm : nullptr);
+        for (int repeat = 0; repeat < 3; ++repeat) {
+          fill(values, comm.rank(), DType::kFloat32);
+          comm.all_reduce(values);
+          EXPECT_EQ(
+              wrong(values, DType::kFloat32,
+                    [&](std::size_t i) { return expected(ranks(), i, DType::kFloat32, ReduceOp::kSum); }),
+              0u)
+              << count << " sharing " << sharing;
+        }
+      }
+  });
+}
+
+TEST_P(HostCommunicator, ReducesToAnyRootAndLeavesOtherBuffersAlone) {
+  run([this](Communicator& comm) {
+    for (const std::size_t count : kCounts)
+      for (const bool shared : {false, true})
+        for (int root = 0; root < comm.size(); ++root) {
+          Values values(DType::kInt32, count, shared ? &comm : nullptr);
+          fill(values, comm.rank(), DType::kInt32);
+          comm.reduce(values, root);
+          const auto at = [&](std::size_t i) {
+            return comm.rank() == root ? expected(ranks(), i, DType::kInt32, ReduceOp::kSum)
+                                       : value_of(comm.rank(), i, DType::kInt32);
+          };
+          EXPECT_EQ(wrong(values, DType::kInt32, at), 0u) << count << " root " << root;
+        }
+  });
+}
+
+TEST_P(HostCommunicator, BroadcastsFromAnyRoot) {
+  run([](Communicator& comm) {
+    for (const std::size_t count : kCounts)
+      for (const bool shared : {false, true})
+        for (int root = 0; root < comm.size(); ++root) {
+          Values values(DType::kFloat64, count, shared ? &comm : nullptr);
+          fill(values, comm.rank(), DType::kFloat64);
+          comm.broadcast(values, root);
+          EXPECT_EQ(wrong(values, DType::kFloat64,
+                          [&](std::size_t i) { return value_of(root, i, DType::kFloat64); }),
+                    0u);
+        }
+  });
+}
+
+TEST_P(HostCommunicator, GathersEqualSharesToAllOrToOne) {
+  run([](Communicator& comm) {
+    for (const std::size_t count : kCounts)
+      for (const bool shared : {false, true}) {
+        const auto at = [&](std::size_t i) {
+          return value_of(static_cast<int>(i / count), i % count, DType::kInt16);
+        };
+        Values input(DType::kInt16, count, shared ? &comm : nullptr);
+        Values output(DType::kInt16, count * static_cast<std::size_t>(comm.size()));
+        fill(input, comm.rank(), DType::kInt16);
+        comm.all_gather(input, output);
+        EXPECT_EQ(wrong(output, DType::kInt16, at), 0u) << count;
+        for (int root = 0; root < comm.size(); ++root) {
+          Values at_root(DType::kInt16, count * static_cast<std::size_t>(comm.size()));
+          comm.gather(input, at_root, root);
+          if (comm.rank() != root) continue;
+            EXPECT_EQ(wrong(at_root, DType::kInt16, at), 0u) << count << " root " << root;
+        }
+      }
+  });
+}
+
+TEST_P(HostCommunicator, GathersUnequalSharesSomeOfThemEmpty) {
+  run([](Communicator& comm) {
+    for (const std::size_t unit : {0u, 1u, 300u, 100'003u}) {
+      std::vector<std::size_t> counts;
+      for (int r = 0; r < comm.size(); ++r) counts.push_back(unit * static_cast<std::size_t>(r % 3));
+      std::vector<double> all;
+      for (int r = 0; r < comm.size(); ++r)
+        for (std::size_t i = 0; i < counts[static_cast<std::size_t>(r)]; ++i)
+          all.push_back(value_of(r, i, DType::kUInt8));
+      Values input(DType::kUInt8, counts[static_cast<std::size_t>(comm.rank())]);
+      Values output(DType::kUInt8, all.size());
+      fill(input, comm.rank(), DType::kUInt8);
+      comm.all_gather(input, output, counts);
+      EXPECT_EQ(wrong(output, DType::kUInt8, [&](std::size_t i) { return all[i]; }), 0u) << unit;
+    }
+  });
+}
+
+TEST_P(HostCommunicator, ReduceScattersEveryTypeItsShareToEachRank) {
+  run([this](Communicator& comm) {
+    for (const DType dtype : {DType::kFloat32, DType::kBFloat16, DType::kInt64, DType::kComplex64})
+      for (const std::size_t count : kCounts)
+        for (const bool shared : {false, true}) {
+          Values input(dtype, count * static_cast<std::size_t>(comm.size()), shared ? &comm : nullptr);
+          Values output(dtype, count);
+          fill(input, comm.rank(), dtype);
+          comm.reduce_scatter(input, output);
+          const std::size_t from = count * static_cast<std::size_t>(comm.rank());
+          EXPECT_EQ(wrong(output, dtype,
+                          [&](std::size_t i) { return expected(ranks(), from + i, dtype, ReduceOp::kSum); }),
+                    0u)
+              << to_string(dtype) << " x " << count;
+        }
+  });
+}
+
+TEST_P(HostCommunicator, ScattersAndExchangesShares) {
+  run([](Communicator& comm) {
+    const auto ranks = static_cast<std::size_t>(comm.size());
+    const auto me = static_cast<std::size_t>(comm.rank());
+    for (const std::size_t count : kCounts)
+      for (const bool shared : {false, true}) {
+        Values input(DType::kFloat32, count * ranks, shared ? &comm : nullptr);
+        fill(input, comm.rank(), DType::kFloat32);
+        Values all(DType::kFloat32, count * ranks);
+        comm.all_to_all(input, all);
+        const auto exchanged = [&](std::size_t i) {
+          return value_of(static_cast<int>(i / count), me * count + i % count, DType::kFloat32);
+        };
+        EXPECT_EQ(wrong(all, DType::kFloat32, exchanged), 0u) << count;
+        const int root = comm.size() - 1;
+        Values share(DType::kFloat32, count);
+        comm.scatter(input, share, root);
+        EXPECT_EQ(wrong(share, DType::kFloat32,
+                        [&](std::size_t i) { return value_of(root, me * count + i, DType::kFloat32); }),
+                  0u)
+            << count;
+      }
+  });
+}
+
+TEST_P(HostCommunicator, SendsAndReceivesAroundARing) {
+  if (ranks() == 1) GTEST_SKIP() << "one rank has nobody to send to";
+  run([](Communicator& comm) {
+    const int next = (comm.rank() + 1) % comm.size();
+    const int previous = (comm.rank() + comm.size() - 1) % comm.size();
+    for (const std::size_t count : {std::size_t{0}, std::size_t{5}, std::size_t{300'000}}) {
+      Values out(DType::kFloat32, count);
+      Values in(DType::kFloat32, count);
+      fill(out, comm.rank(), DType::kFloat32);
+      if (comm.rank() == 0) {
+        comm.send(out, next);
+        comm.recv(in, previous);
+      } else {
+        comm.recv(in, previous);
+        comm.send(out, next);
+      }
+      EXPECT_EQ(
+          wrong(in, DType::kFloat32, [&](std::size_t i) { return value_of(previous, i, DType::kFloat32); }),
+          0u)
+          << count;
+    }
+  });
+}
+
+TEST_P(HostCommunicator, RunsAsynchronousOperationsInOrder) {
+  run([this](Communicator& comm) {
+    std::vector<Values> buffers;
+    std::vector<Work> works;
+    for (int k = 0; k < 8; ++k) {
+      buffers.emplace_back(DType::kFloat32, 5000 + static_cast<std::size_t>(k) * 3000,
+                           k % 2 == 0 ? &comm : nullptr);
+      fill(buffers.back(), comm.rank(), DType::kFloat32);
+    }
+    for (auto& buffer : buffers) works.push_back(comm.all_reduce(buffer, {.async_op = true}));
+    Values last(DType::kFloat32, 10);
+    fill(last, comm.rank(), DType::kFloat32);
+    comm.all_reduce(last);  // blocking, behind what is queued
+    const auto at = [&](std::size_t i) { return expected(ranks(), i, DType::kFloat32, ReduceOp::kSum); };
+    EXPECT_EQ(wrong(last, DType::kFloat32, at), 0u);
+    for (std::size_t k = 0; k < works.size(); ++k) {
+      EXPECT_TRUE(works[k].done());
+      works[k].wait();
+      EXPECT_EQ(wrong(buffers[k], DType::kFloat32, at), 0u);
+    }
+  });
+}
+
+TEST_P(HostCommunicator, SplitsIntoGroupsOrderedByKey) {
+  run([](Communicator& comm) {
+    const auto half = comm.split(comm.rank() % 2, -comm.rank());
+    ASSERT_NE(half, nullptr);
+    EXPECT_EQ(half->size(), (comm.size() + 1 - comm.rank() % 2) / 2);
+    Values sum(DType::kInt64, 1);
+    sum.set(0, comm.rank());
+    half->all_reduce(sum);
+    double in_my_half = 0;
+    for (int r = comm.rank() % 2; r < comm.size(); r += 2) in_my_half += r;
+    EXPECT_EQ(sum[0], in_my_half);
+    Values first(DType::kInt64, 1);
+    first.set(0, comm.rank());
+    half->broadcast(first, 0);
+    EXPECT_EQ(first[0], comm.rank() % 2 + (half->size() - 1) * 2);  // the highest rank has the lowest key
+    EXPECT_EQ(comm.split(comm.rank() == 0 ? 0 : -1, 0) != nullptr, comm.rank() == 0);
+  });
+}
+
+TEST_P(HostCommunicator, GivesTheSameBitsOnEveryRankAndInEveryRun) {
+  std::vector<std::vector<float>> results(static_cast<std::size_t>(ranks()) * 2);
+  for (std::size_t repeat = 0; repeat < 2; ++repeat)
+    run([&](Communicator& comm) {
+      std::vector<float> values(50'021);
+      for (std::size_t i = 0; i < values.size(); ++i)
+        values[i] = 1.0f / static_cast<float>(i + 1 + static_cast<std::size_t>(comm.rank()) * 977);
+      comm.all_reduce({values.data(), values.size(), DType::kFloat32}, {.op = ReduceOp::kMean});
+      results[repeat * static_cast<std::size_t>(ranks()) + static_cast<std::size_t>(comm.rank())] = values;
+    });
+  EXPECT_THAT(results, Each(results[0]));
+}
+
+// --- Disagreement, deadlines, abort
+// ---------------------------------------------------------------------------------------------
+
+TEST_P(HostCommunicator, ReportsADisagreementOnEveryRankShowingBothSides) {
+  if (ranks() == 1) GTEST_SKIP() << "one rank agrees with itself";
+  const auto errors = run_ranks(layout(), [](Communicator& comm) {
+    comm.barrier();
+    Values values(DType::kFloat32, comm.rank() == 1 ? 200 : 100);
+    comm.all_reduce(values);
+  });
+  EXPECT_THAT(errors, Each(AllOf(StartsWith("MismatchError"), HasSubstr("x 100"), HasSubstr("x 200"),
+                                 HasSubstr("rank 1"))));
+}
+
+TEST_P(HostCommunicator, ReportsDifferentKindsTypesOperationsRootsAndTags) {
+  if (ranks() == 1) GTEST_SKIP() << "one rank agrees with itself";
+  using Call = std::function<void(Communicator&, Values&)>;
+  const std::vector<std::pair<Call, Call>> pairs = {
+      {[](Communicator& c, Values& v) { c.all_reduce(v); }, [](Communicator& c, Values&) { c.barrier(); }},
+      {[](Communicator& c, Values& v) { c.all_reduce(v); },
+       [](Communicator& c, Values&) {
+         Values other(DType::kInt32, 64);
+         c.all_reduce(other);
+       }},
+      {[](Communicator& c, Values& v) { c.all_reduce(v); },
+       [](Communicator& c, Values& v) { c.all_reduce(v, {.op = ReduceOp::kMax}); }},
+      {[](Communicator& c, Values& v) { c.broadcast(v, 0); },
+       [](Communicator& c, Values& v) { c.broadcast(v, 1); }},
+      {[](Communicator& c, Values& v) { c.all_reduce(v, {.tag = 1}); },
+       [](Communicator& c, Values& v) { c.all_reduce(v, {.tag = 2}); }},
+  };
+  for (const auto& [first, others] : pairs) {
+    const auto errors = run_ranks(layout(), [&](Communicator& comm) {
+      Values values(DType::kFloat32, 64);
+      (comm.rank() == 0 ? first : others)(comm, values);
+    });
+    EXPECT_THAT(errors, Each(StartsWith("MismatchError")));
+  }
+}
+
+TEST_P(HostCommunicator, TimesOutNamingTheRankThatDidNotCome) {
+  if (ranks() == 1) GTEST_SKIP() << "one rank waits for nobody";
+  std::atomic<int> ended{0};
+  const auto errors = run_ranks(layout(), [&](Communicator& comm) {
+    if (comm.rank() == 1) {  // alive, in no operation, until all others have given up
+      while (ended.load() < comm.size() - 1) std::this_thread::yield();
+      return;
+    }
+    try {
+      comm.barrier({.timeout = std::chrono::milliseconds(300)});
+    } catch (...) {
+      ++ended;
+      throw;
+    }
+    ++ended;
+  });
+  EXPECT_THAT(errors[0], AllOf(HasSubstr("rank 1"), HasSubstr("barrier #1"), HasSubstr("300 ms")));
+  EXPECT_THAT(errors[0], StartsWith("TimeoutError"));
+}
+
+TEST_P(HostCommunicator, NoticesAtOnceThatARankLeft) {
+  if (ranks() == 1) GTEST_SKIP() << "one rank has no peers";
+  const auto begin = Clock::now();
+  auto errors = run_ranks(layout(), [&](Communicator& comm) {
+    comm.barrier();
+    if (comm.rank() == 1) return;
+    comm.barrier();
+  });
+  EXPECT_LT(Clock::now() - begin, std::chrono::seconds(20));
+  errors.erase(errors.begin() + 1);
+  EXPECT_THAT(errors, Each(AllOf(StartsWith("PeerFailure"), HasSubstr("rank 1"), HasSubstr("barrier #2"))));
+}
+
+TEST_P(HostCommunicator, AbortFromAnotherThreadEndsTheWaitOfEveryRank) {
+  if (ranks() == 1) GTEST_SKIP() << "one rank waits for nobody";
+  std::atomic<int> waiting{0};
+  const auto errors = run_ranks(layout(), [&](Communicator& comm) {
+    comm.barrier();
+    std::thread aborter;
+    if (comm.rank() == 1) {
+      aborter = std::thread([&] {
+        while (waiting.load() < comm.size() - 1) std::this_thread::yield();
+        comm.abort("told to");
+      });
+      aborter.join();
+      comm.barrier();
+    } else {
+      ++waiting;
+      comm.barrier();
+    }
+  });
+  EXPECT_THAT(errors, Each(AllOf(StartsWith("Aborted"), HasSubstr("rank 1"), HasSubstr("told to"))));
+}
+
+TEST_P(HostCommunicator, StaysBrokenWithTheFirstError) {
+  if (ranks() == 1) GTEST_SKIP() << "one rank agrees with itself";
+  run_ranks(layout(), [](Communicator& comm) {
+    Values values(DType::kFloat32, comm.rank() == 0 ? 1 : 2);
+    std::string first;
+    try {
+      comm.all_reduce(values);
+    } catch (const MismatchError& error) {
+      first = error.what();
+    }
+    EXPECT_NE(first, "");
+    for (int k = 0; k < 2; ++k) try {
+        comm.barrier();
+        ADD_FAILURE() << "a broken communicator must stay broken";
+      } catch (const MismatchError& error) {
+        EXPECT_EQ(error.what(), first);
+      }
+  });
+}
+
+TEST(HostCommunicatorLanes, QueuedSendsAndReceivesOfLargeMessagesDoNotBlockEachOther) {
+  const auto errors = run_ranks({.hosts = {2}}, [](Communicator& comm) {
+    const int peer = 1 - comm.rank();
+    Values out(DType::kFloat32, 2'000'000), in(DType::kFloat32, 2'000'000);
+    fill(out, comm.rank(), DType::kFloat32);
+    Work sent = comm.send(out, peer, {.async_op = true});
+    Work received = comm.recv(in, peer, {.async_op = true});
+    sent.wait();
+    received.wait();
+    EXPECT_EQ(wrong(in, DType::kFloat32, [&](std::size_t i) { return value_of(peer, i, DType::kFloat32); }),
+              0u);
+  });
+  EXPECT_THAT(errors, Each(IsEmpty()));
+}
+
+TEST(HostCommunicatorLanes, AMessageOfAnotherSizeIsAMismatchForBoth) {
+  const auto errors = run_ranks({.hosts = {2}, .timeout = std::chrono::seconds(5)}, [](Communicator& comm) {
+    Values values(DType::kFloat32, comm.rank() == 0 ? 10 : 11);
+    if (comm.rank() == 0)
+      comm.send(values, 1);
+    else
+      comm.recv(values, 0);
+    comm.barrier();
+  });
+  EXPECT_THAT(errors, Each(AllOf(StartsWith("MismatchError"), HasSubstr("x 10"), HasSubstr("x 11"))));
+}
+
+}  // namespace
+}  // namespace ddp
