@@ -16,6 +16,7 @@ namespace {
 
 constexpr auto kHandshakeTime = std::chrono::seconds(10);
 constexpr std::size_t kMostVisitors = 512;
+constexpr int kMostReports = 10;
 
 /// A handful of bytes on a fresh connection always fit; a peer for whom they do not is not one of ours.
 template <std::size_t N>
@@ -130,6 +131,7 @@ void Acceptor::begin(Visitor& visitor) {
 
 void Acceptor::refuse(const std::string& why) {
   last_refusal_ = why;
+  if (++refusals_ > kMostReports) return;  // a port scanner must not fill the log
   log::warn("sent a caller away", {{"port", listener_.endpoint.port}, {"reason", why}});
 }
 

@@ -37,6 +37,9 @@ class Acceptor {
   using Arrived = std::function<bool(int from, int stream, FileDescriptor fd)>;
 
   Acceptor(const Listener& listener, std::string token, std::string nonce, int rank, Arrived arrived);
+  ~Acceptor();
+  Acceptor(const Acceptor&) = delete;
+  Acceptor& operator=(const Acceptor&) = delete;
   /// Accepts and advances handshakes, waiting at most `timeout_ms`.
   void turn(int timeout_ms);
   /// Why the last caller was sent away; empty: nobody was.
@@ -56,9 +59,7 @@ class Acceptor {
   Arrived arrived_;
   std::list<Visitor> visitors_;
   std::string last_refusal_;
-
- public:
-  ~Acceptor();
+  int refusals_ = 0;
 };
 
 }  // namespace ddp::host

@@ -67,6 +67,7 @@ Engine::Engine(Mesh& mesh, Failure& failure, int wake, const Operation& operatio
       operation_(operation),
       frame_(wire::frame_of(operation, digest)),
       check_(check),
+      report_at_(Clock::now() + operation.deadline.remaining() / 2),
       moved_at_(Clock::now()),
       looked_at_(moved_at_) {}
 
@@ -179,6 +180,7 @@ void Engine::wait() {
   failure_.check();
   check_();
   if (operation_.deadline.passed()) time_out();
+  if (Clock::now() >= report_at_) report_waiting();
   polled_.assign(1, {wake_, POLLIN, 0});
   for (const auto& peer : mesh_.peers) {
     if (!peer) continue;
@@ -214,21 +216,42 @@ void Engine::lost(Peer& peer, const std::string& how) {
   throw_lost(mesh_.me, peer, how, " in " + describe(operation_));
 }
 
+int Engine::waits_for() {
+  for (const auto& talk : talks_)
+    if (!mesh_.peer(talk.rank).agreed) return talk.rank;
+  for (const auto& talk : talks_)
+    for (const DataLink& link : mesh_.peer(talk.rank).data)
+      if (link.receiving()) return talk.rank;
+  for (const auto& talk : talks_)
+    for (const DataLink& link : mesh_.peer(talk.rank).data)
+      if (link.sending()) return talk.rank;
+  return talks_.empty() ? -1 : talks_.front().rank;  // its socket does not even take a frame
+}
+
+void Engine::report_waiting() {
+  report_at_ = Clock::time_point::max();
+  wire::Frame frame = frame_;
+  frame.type = wire::FrameType::kWaiting;
+  frame.peer = waits_for();
+  frame.payload = 0;
+  for (const auto& peer : mesh_.peers)
+    if (peer) peer->control->send(frame, {});
+}
+
 void Engine::time_out() {
-  std::string absent;
-  std::string slow;
-  for (const auto& talk : talks_) {
-    Peer& peer = mesh_.peer(talk.rank);
-    if (!peer.agreed) absent += (absent.empty() ? "" : ", ") + describe(peer.name);
-    for (const DataLink& link : peer.data) {
-      if (!link.receiving() && !link.sending()) continue;
-      slow += (slow.empty() ? "" : ", ") + describe(peer.name);
-      break;
-    }
+  int rank = waits_for();
+  std::string text = "timed out after " + to_string(operation_.deadline.timeout()) + ": " + here() +
+                     " waits for " + describe(mesh_.peer(rank).name) +
+                     (mesh_.peer(rank).agreed ? " to move its data" : " to begin it too");
+  // A rank that waits itself is not the one to look at: follow the reports to the one that sent none.
+  for (int hops = 0; hops < mesh_.size(); ++hops) {
+    const auto& report = mesh_.peer(rank).control->waiting();
+    if (!report || report->sequence != frame_.sequence || report->kind != frame_.kind) break;
+    if (report->peer < 0 || report->peer >= mesh_.size() || report->peer == mesh_.me.rank) break;
+    rank = report->peer;
+    text += ", which waits for " + describe(mesh_.peer(rank).name);
   }
-  const std::string whom = absent.empty() ? slow + " to move its data" : absent + " to begin it too";
-  throw TimeoutError("timed out after " + to_string(operation_.deadline.timeout()) + ": " + here() +
-                     " waits for " + whom + " (is it stopped, stuck or slow?)");
+  throw TimeoutError(text + " (is it stopped, stuck or slow?)");
 }
 
 std::string Engine::here() const {

@@ -34,6 +34,10 @@ class Engine {
   void look_around();
   void read_control(Peer& peer);
   [[noreturn]] void lost(Peer& peer, const std::string& how);
+  /// Tells everybody whom this rank waits for, so that all can name the one who keeps them all waiting.
+  void report_waiting();
+  /// The rank this one waits for: to come, to send, or to take; -1: none.
+  [[nodiscard]] int waits_for();
   [[noreturn]] void time_out();
   [[nodiscard]] std::string here() const;  // "rank 0 (host-a, pid 7) in all_reduce #17 (...)"
 
@@ -45,6 +49,7 @@ class Engine {
   const TcpGroup::Check& check_;
   Exchange* exchange_ = nullptr;
   std::vector<Exchange::Talk> talks_;
+  Clock::time_point report_at_;  // half way to the deadline; max() once reported
   Clock::time_point moved_at_;   // when bytes last moved
   Clock::time_point looked_at_;  // when look_around() last ran
   std::vector<pollfd> polled_;
