@@ -1,7 +1,6 @@
 #include "libddp/comm/host/hierarchical.h"
 
 #include <algorithm>
-#include <cstring>
 
 #include "libddp/comm/host/reduce_kernels.h"
 
@@ -44,7 +43,7 @@ void Hierarchical::all_reduce(const WaitContext& context) {
                 {}};
     if (members_.index < lanes_) piece.lane = slice_of(piece.count, element, members_.index, lanes_);
     if (shm_ != nullptr) {
-      if (piece.count > 0) std::memcpy(shm_->staging(members_.index), piece.data, piece.count * element);
+      if (piece.count > 0) copy_bytes(shm_->staging(members_.index), piece.data, piece.count * element);
       shm_->synchronise(context);
     }
     if (members_.index < lanes_) combine_lane(context, piece);
@@ -53,8 +52,8 @@ void Hierarchical::all_reduce(const WaitContext& context) {
     for (int i = 0; i < lanes_; ++i) {
       const Slice lane = slice_of(piece.count, element, i, lanes_);
       if (lane.count() > 0)
-        std::memcpy(piece.data + lane.begin * element, shm_->staging(i) + lane.begin * element,
-                    lane.count() * element);
+        copy_bytes(piece.data + lane.begin * element, shm_->staging(i) + lane.begin * element,
+                   lane.count() * element);
     }
     // The next piece goes to the other area; this one is written again only after two more synchronisations.
     shm_->flip();

@@ -14,6 +14,7 @@ struct KernelTable {
   void (*scale)(void* data, std::size_t count, DType dtype, double factor);
   void (*widen)(float* destination, const void* source, std::size_t count, DType dtype, float factor);
   void (*narrow)(void* destination, const float* source, std::size_t count, DType dtype);
+  void (*copy)(void* destination, const void* source, std::size_t bytes);
 };
 
 extern const KernelTable kBaselineKernels;

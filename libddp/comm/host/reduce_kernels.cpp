@@ -45,4 +45,8 @@ void narrow(void* destination, const float* source, std::size_t count, DType dty
   kernels().narrow(destination, source, count, dtype);
 }
 
+void copy_bytes(void* destination, const void* source, std::size_t bytes) {
+  kernels().copy(destination, source, bytes);
+}
+
 }  // namespace ddp::host

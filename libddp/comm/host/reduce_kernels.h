@@ -30,4 +30,7 @@ void widen(float* destination, const void* source, std::size_t count, DType dtyp
 /// destination[i] = source[i] rounded to nearest even, for fp16 and bf16.
 void narrow(void* destination, const float* source, std::size_t count, DType dtype);
 
+/// Copies between memory that does not overlap; fast also where memcpy is not (see the implementation).
+void copy_bytes(void* destination, const void* source, std::size_t bytes);
+
 }  // namespace ddp::host

@@ -1,10 +1,10 @@
 #include "libddp/comm/host/shm/lanes.h"
 
 #include <algorithm>
-#include <cstring>
 
 #include <ddp/error.h>
 
+#include "libddp/comm/host/reduce_kernels.h"
 #include "libddp/comm/host/shm/futex.h"
 
 namespace ddp::host {
@@ -47,7 +47,7 @@ void ShmLanes::send(const WaitContext& context) const {
     const std::size_t bytes = std::min(left, kLaneSlotBytes);
     control.pieces[head % kLaneSlots] = {operation.sequence, operation.count, operation.tag, bytes,
                                          static_cast<std::uint8_t>(operation.dtype)};
-    if (bytes > 0) std::memcpy(slot(members_.index, to, head), data, bytes);
+    if (bytes > 0) copy_bytes(slot(members_.index, to, head), data, bytes);
     publish(control.head, control.head_sleepers, head + 1);
     data += bytes;
     left -= bytes;
@@ -67,7 +67,7 @@ void ShmLanes::recv(const WaitContext& context) const {
     const LaneControl::Piece piece = control.pieces[tail % kLaneSlots];
     check(piece, operation);
     const std::size_t bytes = std::min<std::size_t>(left, kLaneSlotBytes);
-    if (bytes > 0) std::memcpy(data, slot(from, members_.index, tail), bytes);
+    if (bytes > 0) copy_bytes(data, slot(from, members_.index, tail), bytes);
     publish(control.tail, control.tail_sleepers, tail + 1);
     data += bytes;
     left -= bytes;

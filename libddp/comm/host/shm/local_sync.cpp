@@ -16,9 +16,11 @@ using std::chrono::milliseconds;
 
 /// How long a rank may be dead before others notice.
 constexpr milliseconds kSlice{5};
-/// A spin is about 20 ns: waking a sleeping rank costs some 50 microseconds, so spinning pays for shorter
-/// waits only.
-constexpr int kSpins = 2000;
+/// A spin is about 20 ns. A sleeping rank needs some 50 microseconds to wake up, during which the others
+/// would fall asleep in turn, so a rank that may burn its core first spins, then yields, and sleeps only when
+/// the others are really busy elsewhere.
+constexpr int kSpins = 1000;
+constexpr std::chrono::microseconds kYielding{1000};
 
 void relax() {
 #if defined(__x86_64__)
@@ -34,6 +36,17 @@ int spins_for(std::size_t ranks) {
   CPU_ZERO(&cpus);
   if (::sched_getaffinity(0, sizeof cpus, &cpus) != 0) return 0;
   return static_cast<std::size_t>(CPU_COUNT(&cpus)) >= ranks ? kSpins : 0;
+}
+
+template <class Over>
+bool spin_until(const Over& over, int spins) {
+  for (int i = 0; i < spins; ++i) {
+    if (over()) return true;
+    relax();
+  }
+  for (const auto end = Clock::now() + kYielding; Clock::now() < end; ::sched_yield())
+    if (over()) return true;
+  return false;
 }
 
 /// Counters wrap.
@@ -64,16 +77,7 @@ void LocalSync::wait_all(const WaitContext& context) {
 void LocalSync::wait_change(std::atomic<std::uint32_t>& word, std::atomic<std::uint32_t>& sleepers,
                             std::uint32_t seen, int index, const WaitContext& context) const {
   const auto over = [&] { return word.load(std::memory_order_acquire) != seen; };
-  if (context.spin) {
-    for (int i = 0; i < spins_; ++i) {
-      if (over()) return;
-      relax();
-    }
-    for (int i = 0; spins_ == 0 && i < 4; ++i) {
-      if (over()) return;
-      ::sched_yield();
-    }
-  }
+  if (context.spin && spin_until(over, spins_)) return;
   while (!over()) {
     sleepers.fetch_add(1, std::memory_order_seq_cst);
     if (word.load(std::memory_order_seq_cst) == seen)

@@ -3,7 +3,6 @@
 // Every element is combined in rank order whichever way is taken, so results do not depend on where buffers
 // lie.
 #include <algorithm>
-#include <cstring>
 
 #include "libddp/comm/host/reduce_kernels.h"
 #include "libddp/comm/host/shm/shm_group.h"
@@ -75,7 +74,7 @@ void ShmGroup::all_reduce(const WaitContext& context) {
 /// that operation's synchronisation, to which everybody comes after its reads here.
 void ShmGroup::all_reduce_small(const WaitContext& context) {
   const Operation& operation = context.operation;
-  if (operation.count > 0) std::memcpy(staging(index()), operation.input, bytes_of(operation));
+  if (operation.count > 0) copy_bytes(staging(index()), operation.input, bytes_of(operation));
   begin(context);
   if (is_root_or_all(operation, members_.ranks[static_cast<std::size_t>(index())]) && operation.count > 0) {
     for (int i = 0; i < size(); ++i) inputs_[static_cast<std::size_t>(i)] = staging(i);
@@ -105,7 +104,7 @@ void ShmGroup::all_reduce_resident(const WaitContext& context) {
     reduce(destination + at * element, inputs_, count, operation.dtype, operation.op, factor);
     for (int i = 0; to_all && i < size(); ++i)
       if (i != first)
-        std::memcpy(shared_output(i) + at * element, destination + at * element, count * element);
+        copy_bytes(shared_output(i) + at * element, destination + at * element, count * element);
   }
   synchronise(context);
 }
@@ -137,8 +136,8 @@ void ShmGroup::copy_in(const Operation& operation, std::size_t chunk) {
   for (int i = 0; i < size(); ++i) {
     if (i == index()) continue;
     const Slice slice = slice_of_chunk(operation, chunk, i, size());
-    std::memcpy(staging(index()) + slice.begin * element, input + slice.begin * element,
-                slice.count() * element);
+    copy_bytes(staging(index()) + slice.begin * element, input + slice.begin * element,
+               slice.count() * element);
   }
 }
 
@@ -160,7 +159,7 @@ void ShmGroup::reduce_slice(const Operation& operation, std::size_t chunk) {
     std::byte* const result = staging(index()) + at * element;
     reduce(result, inputs_, count, operation.dtype, operation.op, mean_factor(operation, size()));
     if (keep)
-      std::memcpy(static_cast<std::byte*>(operation.output) + begin + at * element, result, count * element);
+      copy_bytes(static_cast<std::byte*>(operation.output) + begin + at * element, result, count * element);
   }
 }
 
@@ -171,7 +170,7 @@ void ShmGroup::copy_out(const Operation& operation, std::size_t chunk, unsigned 
     if (i == index()) continue;
     const Slice slice = slice_of_chunk(operation, chunk, i, size());
     const std::byte* from = members_.bases[static_cast<std::size_t>(i)] + staging_offset(parity);
-    std::memcpy(output + slice.begin * element, from + slice.begin * element, slice.count() * element);
+    copy_bytes(output + slice.begin * element, from + slice.begin * element, slice.count() * element);
   }
 }
 

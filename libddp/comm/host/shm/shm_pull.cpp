@@ -5,7 +5,6 @@
 // Round k of an input is copied in before synchronisation k and taken after it, before synchronisation k + 1;
 // round k + 2, which uses the same area, is copied in after that one.
 #include <algorithm>
-#include <cstring>
 #include <numeric>
 
 #include "libddp/comm/host/reduce_kernels.h"
@@ -90,13 +89,13 @@ void ShmGroup::put(const Operation& operation, const Plan& plan, std::size_t rou
   const std::size_t bytes = std::min(plan.piece, share - begin);
   const auto* input = static_cast<const std::byte*>(operation.input);
   if (!plan.per_destination) {
-    std::memcpy(staging(index()), input + begin, bytes);
+    copy_bytes(staging(index()), input + begin, bytes);
     return;
   }
   for (int d = 0; d < size(); ++d) {
     if (d == index()) continue;
     const auto destination = static_cast<std::size_t>(d);
-    std::memcpy(staging(index()) + destination * plan.piece, input + destination * share + begin, bytes);
+    copy_bytes(staging(index()) + destination * plan.piece, input + destination * share + begin, bytes);
   }
 }
 
@@ -124,7 +123,7 @@ void ShmGroup::take_copies(const Operation& operation, const Plan& plan, std::si
     if (begin >= plan.share[s]) continue;
     const std::byte* from = source_of(operation, plan, source, round);
     std::byte* to = output + plan.place[s] + begin;
-    if (from != to) std::memmove(to, from, std::min(plan.piece, plan.share[s] - begin));
+    if (from != to) copy_bytes(to, from, std::min(plan.piece, plan.share[s] - begin));
   }
 }
 
