@@ -4,8 +4,12 @@
 //   ddp::ClusterEnv env = ddp::ClusterEnv::from_environment();
 //   std::cout << env.describe();   // launcher=torchrun rank=3 (RANK) world_size=8 (WORLD_SIZE) ...
 //
-// Pure: reading takes a snapshot of the variables, deciding works on that snapshot; both may be called from
-// any thread.
+// Which launcher it was is decided in this order: DDP_LAUNCHER=ddprun; TORCHELASTIC_RUN_ID (torchrun);
+// OMPI_COMM_WORLD_* (Open MPI); PMI_* (Hydra, Intel MPI; with srun's PMI: Slurm); PET_* without LOCAL_RANK (a
+// pod of a PyTorchJob or a TrainJob, one process each); RANK and WORLD_SIZE (plain); SLURM_PROCID inside a
+// step (srun); nothing of that: a single process.
+//
+// Pure: the result depends on the variables and the ProcessIdentity only; may be called from any thread.
 #pragma once
 
 #include <cstdint>
@@ -26,6 +30,14 @@ using EnvLookup = std::function<std::optional<std::string>(std::string_view name
 /// The process's own environment. The only getenv of the project.
 [[nodiscard]] std::optional<std::string> read_environment(std::string_view name);
 
+/// What the kernel knows of this process: it names the meeting point of ranks that have nothing but a host in
+/// common.
+struct ProcessIdentity {
+  unsigned uid = 0;
+  int parent = 0;  ///< process id of the parent
+  [[nodiscard]] static ProcessIdentity current();
+};
+
 struct ClusterEnv {
   Launcher launcher = Launcher::kSingle;
   int rank = 0;              ///< in [0, world_size)
@@ -34,10 +46,12 @@ struct ClusterEnv {
   int local_world_size = 1;  ///< processes on this machine
   int node_rank = 0;         ///< in [0, node_count)
   int node_count = 1;
-  std::string master_addr = "127.0.0.1";  ///< host name, IPv4 or IPv6 address (without brackets) of the store
-  std::uint16_t master_port = 0;          ///< 0: nobody gave one (single process, or one host under mpirun)
-  int restart_count = 0;                  ///< attempt number given by the launcher, 0 on the first start
-  std::string run_id;                     ///< job identity given by the launcher; may be empty
+  /// Host name, IPv4 or IPv6 address (without brackets) of the store; or "unix:@name", an abstract Unix
+  /// socket, for ranks of one host under mpirun, srun or PMI when nobody gave MASTER_ADDR.
+  std::string master_addr = "127.0.0.1";
+  std::uint16_t master_port = 0;  ///< 0: nobody gave one (a single process, or "unix:@name")
+  int restart_count = 0;          ///< attempt number given by the launcher, 0 on the first start
+  std::string run_id;             ///< job identity given by the launcher; may be empty
   bool launcher_hosts_store =
       false;  ///< torchrun's agent or ddprun already listens on master_port: rank 0 must not
   /// Field name -> variable it came from ("RANK"), or "default", or how it was derived ("PET_NODE_RANK *
@@ -46,7 +60,8 @@ struct ClusterEnv {
 
   /// Reads and validates. Throws ConfigError that names the variables and shows their values.
   [[nodiscard]] static ClusterEnv from_environment() { return from(read_environment); }
-  [[nodiscard]] static ClusterEnv from(const EnvLookup& lookup);
+  [[nodiscard]] static ClusterEnv from(const EnvLookup& lookup,
+                                       const ProcessIdentity& process = ProcessIdentity::current());
   /// One line: launcher, every field, and in parentheses where it came from.
   [[nodiscard]] std::string describe() const;
 };
