@@ -18,8 +18,8 @@ endif()
 
 add_library(ddp_settings INTERFACE)
 target_include_directories(ddp_settings INTERFACE "${PROJECT_SOURCE_DIR}")
-# -Wrestrict: false positives of g++ 12 on std::string + (GCC bug 105651).
-target_compile_options(ddp_settings INTERFACE -Wno-restrict -Wall -Wextra -Wno-missing-field-initializers -fvisibility-inlines-hidden)
+# -Wrestrict: false positives of g++ 12 on std::string + (GCC bug 105651); -Wmaybe-uninitialized: on strings in designated initialisers.
+target_compile_options(ddp_settings INTERFACE -Wall -Wextra -Wno-restrict -Wno-maybe-uninitialized -Wno-missing-field-initializers -fvisibility-inlines-hidden)
 if(DDP_SANITIZER)
   target_compile_options(ddp_settings INTERFACE -fsanitize=${DDP_SANITIZER} -fno-omit-frame-pointer -fno-sanitize-recover=all)
   target_link_options(ddp_settings INTERFACE -fsanitize=${DDP_SANITIZER})

@@ -12,7 +12,7 @@
 #include <ddp/communicator.h>
 #include <ddp/error.h>
 
-#include "tests/comm/memory_store.h"
+#include <ddp/rendezvous.h>
 
 namespace ddp::testing {
 
@@ -51,7 +51,7 @@ inline HostCommunicatorOptions options_of(const Layout& layout, int rank) {
 /// Runs `body` on every rank; returns what each threw ("TimeoutError: ..."), empty where nothing was thrown.
 inline std::vector<std::string> run_ranks(const Layout& layout,
                                           const std::function<void(Communicator&)>& body) {
-  auto store = std::make_shared<MemoryStore>();
+  auto store = make_memory_store();
   std::vector<std::string> errors(static_cast<std::size_t>(layout.world_size()));
   std::vector<std::thread> threads;
   for (int rank = 0; rank < layout.world_size(); ++rank)

@@ -1,0 +1,225 @@
+// The client of a StoreServer: requests carry ids, so that one thread's wait does not keep another's set from
+// passing. A thread of the client reads the replies and hands each to whoever waits for it.
+#include <poll.h>
+#include <sys/socket.h>
+
+#include <atomic>
+#include <cerrno>
+#include <condition_variable>
+#include <mutex>
+#include <thread>
+#include <unordered_map>
+
+#include <ddp/error.h>
+#include <ddp/rendezvous.h>
+
+#include "libddp/rendezvous/connect.h"
+#include "libddp/rendezvous/store_wire.h"
+
+namespace ddp {
+namespace {
+
+using store_wire::Op;
+using store_wire::Reply;
+using store_wire::Request;
+using store_wire::Status;
+
+class StoreClient final : public Store {
+ public:
+  StoreClient(StoreEndpoint endpoint, FileDescriptor socket)
+      : endpoint_(std::move(endpoint)), socket_(std::move(socket)) {
+    reader_ = std::thread([this] { read_replies(); });
+  }
+  ~StoreClient() override {
+    ::shutdown(socket_.get(), SHUT_RDWR);  // ends the reader's poll
+    reader_.join();
+  }
+
+  void set(std::string_view key, std::string_view value, Deadline deadline) override {
+    Request request = make(Op::kSet, key);
+    request.value = checked_value(key, value);
+    (void)call(std::move(request), deadline);
+  }
+  std::string get(std::string_view key, Deadline deadline) override {
+    return call(make(Op::kGet, key), deadline).value;
+  }
+  std::optional<std::string> try_get(std::string_view key, Deadline deadline) override {
+    Reply reply = call(make(Op::kTryGet, key), deadline);
+    return reply.status == Status::kMissing ? std::nullopt : std::optional(std::move(reply.value));
+  }
+  void wait(std::string_view key, Deadline deadline) override { (void)call(make(Op::kWait, key), deadline); }
+  std::int64_t add(std::string_view key, std::int64_t delta, Deadline deadline) override {
+    Request request = make(Op::kAdd, key);
+    request.number = static_cast<std::uint64_t>(delta);
+    return static_cast<std::int64_t>(call(std::move(request), deadline).number);
+  }
+  std::optional<std::string> compare_and_set(std::string_view key, std::optional<std::string_view> expected,
+                                             std::string_view desired, Deadline deadline) override {
+    Request request = make(Op::kCompareAndSet, key);
+    request.value = checked_value(key, desired);
+    if (expected) request.expected = checked_value(key, *expected);
+    Reply reply = call(std::move(request), deadline);
+    return reply.status == Status::kMissing ? std::nullopt : std::optional(std::move(reply.value));
+  }
+  std::uint64_t append(std::string_view key, std::string_view bytes, Deadline deadline) override {
+    Request request = make(Op::kAppend, key);
+    request.value = checked_value(key, bytes);
+    return call(std::move(request), deadline).number;
+  }
+  std::string watch(std::string_view key, std::uint64_t offset, Deadline deadline) override {
+    Request request = make(Op::kWatch, key);
+    request.number = offset;
+    return call(std::move(request), deadline).value;
+  }
+  bool erase(std::string_view key, Deadline deadline) override {
+    return call(make(Op::kErase, key), deadline).number != 0;
+  }
+
+ private:
+  static Request make(Op op, std::string_view key) {
+    if (key.empty() || key.size() > store_wire::kMaxKey)
+      throw Error("a store key must have 1 to 1024 bytes, this one has " + std::to_string(key.size()));
+    Request request;
+    request.op = op;
+    request.key = key;
+    return request;
+  }
+
+  static std::string checked_value(std::string_view key, std::string_view value) {
+    if (value.size() > store_wire::kMaxValue)
+      throw Error("a store value may have 16 MiB; '" + std::string(key) + "' would get " +
+                  std::to_string(value.size()) + " bytes");
+    return std::string(value);
+  }
+
+  /// Sends and waits for the reply with the same id.
+  Reply call(Request request, Deadline deadline) {
+    request.id = next_id_.fetch_add(1);
+    const std::string what = "'" + request.key + "' in the store at " + endpoint_.describe();
+    {
+      const std::scoped_lock lock(mutex_);
+      check_connected();
+      pending_.emplace(request.id, std::nullopt);
+    }
+    send(store_wire::encode(request), deadline, what);
+    std::unique_lock lock(mutex_);
+    const auto answered = [&] { return pending_.at(request.id).has_value() || !lost_.empty(); };
+    const bool in_time = changed_.wait_until(lock, deadline.at(), answered);
+    std::optional<Reply> reply = std::move(pending_.at(request.id));
+    pending_.erase(request.id);
+    if (!reply) check_connected();
+    lock.unlock();
+    if (!reply && !in_time) {
+      cancel(request.id);
+      throw TimeoutError("timed out after " + to_string(deadline.timeout()) + " waiting for " + what);
+    }
+    if (reply->status == Status::kRefused) throw RendezvousError(what + ": " + reply->value);
+    return std::move(*reply);
+  }
+
+  void check_connected() const {
+    if (!lost_.empty())
+      throw RendezvousError("connection to the store at " + endpoint_.describe() + " is lost: " + lost_);
+  }
+
+  void cancel(std::uint64_t id) {
+    Request request;
+    request.op = Op::kCancel;
+    request.id = next_id_.fetch_add(1);
+    request.number = id;
+    try {
+      send(store_wire::encode(request), Deadline::in(std::chrono::seconds(1)), "cancelling a wait");
+    } catch (const Error&) {
+      return;  // the wait's own error says it all
+    }
+  }
+
+  /// A frame that could not be sent whole would garble all that follows, so the connection ends with it.
+  void send(std::string_view bytes, Deadline deadline, const std::string& what) {
+    const std::scoped_lock lock(send_mutex_);
+    bool begun = false;
+    while (!bytes.empty()) {
+      const ssize_t sent = ::send(socket_.get(), bytes.data(), bytes.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+      if (sent > 0) {
+        bytes.remove_prefix(static_cast<std::size_t>(sent));
+        begun = true;
+        continue;
+      }
+      if (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR) {
+        lose(errno_message("cannot send", errno));
+        return;  // call() finds out
+      }
+      pollfd entry{socket_.get(), POLLOUT, 0};
+      (void)::poll(&entry, 1, deadline.remaining_ms(60'000));
+      if (!deadline.passed()) continue;
+      if (begun) lose("a request could not be sent within its deadline");
+      deadline.check("sending " + what);
+    }
+  }
+
+  void lose(const std::string& why) {
+    {
+      const std::scoped_lock lock(mutex_);
+      if (lost_.empty()) lost_ = why;
+    }
+    ::shutdown(socket_.get(), SHUT_RDWR);
+    changed_.notify_all();
+  }
+
+  /// False at the end of the connection.
+  bool receive(char* to, std::size_t bytes) {
+    while (bytes > 0) {
+      const ssize_t got = ::recv(socket_.get(), to, bytes, 0);
+      if (got == 0) return lose("the server closed it; has the process that hosts it ended?"), false;
+      if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
+        pollfd entry{socket_.get(), POLLIN, 0};
+        (void)::poll(&entry, 1, -1);  // ended by shutdown() at the latest
+        continue;
+      }
+      if (got < 0 && errno == EINTR) continue;
+      if (got < 0) return lose(errno_message("cannot receive", errno)), false;
+      to += got;
+      bytes -= static_cast<std::size_t>(got);
+    }
+    return true;
+  }
+
+  void read_replies() {
+    std::string body;
+    for (;;) {
+      char header_bytes[store_wire::kHeaderBytes];
+      if (!receive(header_bytes, sizeof header_bytes)) return;
+      const auto header = store_wire::decode_header({header_bytes, sizeof header_bytes});
+      if (!header) return lose("the server sent a frame of impossible length");
+      body.resize(header->body_bytes);
+      if (!receive(body.data(), body.size())) return;
+      auto reply = store_wire::decode_reply(*header, body);
+      if (!reply) return lose("the server sent a malformed reply");
+      {
+        const std::scoped_lock lock(mutex_);
+        const auto pending = pending_.find(reply->id);
+        if (pending != pending_.end()) pending->second = std::move(*reply);
+      }
+      changed_.notify_all();
+    }
+  }
+
+  StoreEndpoint endpoint_;
+  FileDescriptor socket_;
+  std::atomic<std::uint64_t> next_id_{1};
+  std::mutex send_mutex_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::unordered_map<std::uint64_t, std::optional<Reply>> pending_;
+  std::string lost_;  ///< why the connection ended
+  std::thread reader_;
+};
+
+}  // namespace
+
+std::shared_ptr<Store> connect_store(const StoreEndpoint& endpoint, const StoreClientOptions& options) {
+  return std::make_shared<StoreClient>(
+      endpoint, connect_to_store(endpoint, options.token, Deadline::in(options.timeout)));
+}
+
+}  // namespace ddp

@@ -1,0 +1,62 @@
+// Ranks that exchange bytes by way of a store: round n of rank r is the key "<n>/<r>".
+#include <ddp/error.h>
+#include <ddp/rendezvous.h>
+
+#include <utility>
+
+namespace ddp {
+namespace {
+
+class StoreGroup final : public Group {
+ public:
+  StoreGroup(std::shared_ptr<Store> store, int rank, int size)
+      : store_(std::move(store)), rank_(rank), size_(size) {}
+
+  int rank() const override { return rank_; }
+  int size() const override { return size_; }
+
+  std::vector<std::string> exchange(std::string_view bytes, Deadline deadline) override {
+    const std::uint64_t round = ++round_;
+    store_->set(key(round, rank_), bytes, deadline);
+    std::vector<std::string> all;
+    for (int r = 0; r < size_; ++r) {
+      try {
+        all.push_back(r == rank_ ? std::string(bytes) : store_->get(key(round, r), deadline));
+      } catch (const TimeoutError&) {
+        throw TimeoutError("rank " + std::to_string(rank_) + ": " + missing(round, r) +
+                           " did not come to exchange #" + std::to_string(round) + " within " +
+                           to_string(deadline.timeout()));
+      }
+    }
+    // Whoever came to this round has read all of the one before the last.
+    if (round > 2) store_->erase(key(round - 2, rank_), deadline);
+    return all;
+  }
+
+ private:
+  static std::string key(std::uint64_t round, int rank) {
+    return std::to_string(round) + "/" + std::to_string(rank);
+  }
+
+  std::string missing(std::uint64_t round, int from) {
+    std::string text = "rank";
+    for (int r = from; r < size_; ++r)
+      if (r != rank_ && !store_->try_get(key(round, r), Deadline::in(std::chrono::seconds(1))))
+        text += " " + std::to_string(r);
+    return text;
+  }
+
+  std::shared_ptr<Store> store_;
+  int rank_;
+  int size_;
+  std::uint64_t round_ = 0;
+};
+
+}  // namespace
+
+std::shared_ptr<Group> make_store_group(std::shared_ptr<Store> store, int rank, int world_size) {
+  if (world_size == 1) return std::make_shared<SingleGroup>();
+  return std::make_shared<StoreGroup>(std::move(store), rank, world_size);
+}
+
+}  // namespace ddp
