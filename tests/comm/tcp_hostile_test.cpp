@@ -7,7 +7,7 @@
 #include <random>
 
 #include "libddp/comm/host/tcp/acceptor.h"
-#include "libddp/comm/host/tcp/data_link.h"
+#include "libddp/comm/host/tcp/data_links.h"
 #include "libddp/comm/host/tcp/roster.h"
 #include "libddp/rendezvous/auth.h"
 #include "tests/comm/tcp_ranks.h"

@@ -3,7 +3,8 @@
 namespace ddp::host {
 namespace {
 
-// A chain has an end, which always takes what comes: any number of slots works, a few keep it busy.
+// A chain has an end, which always takes what comes: waiting for a slot cannot block it, and a few keep it
+// busy.
 constexpr std::size_t kSlotsPerStream = 4;
 
 }  // namespace
@@ -13,7 +14,6 @@ ChainBroadcast::ChainBroadcast(Team team, int root, std::byte* data, std::size_t
       position_(team_.wrap(team_.me - root)),
       data_(data),
       bytes_(bytes),
-      streams_(streams),
       cut_(Cut::of(bytes, 1, streams)) {}
 
 void ChainBroadcast::start(Mesh& mesh) {
@@ -22,17 +22,16 @@ void ChainBroadcast::start(Mesh& mesh) {
     part.chunk = chunk;
     part.data = data_ + chunk * cut_.elements;
     part.bytes = cut_.size(chunk, bytes_);
-    const std::size_t stream = chunk % static_cast<std::size_t>(streams_);
+    part.index = chunk;
     if (position_ == 0)
-      mesh.peer(team_.next()).data[stream].queue_send(part);
+      mesh.peer(team_.next()).data.queue_send(part);
     else
-      mesh.peer(team_.previous()).data[stream].queue_receive(part);
+      mesh.peer(team_.previous()).data.expect(part);
   }
 }
 
-void ChainBroadcast::received(Mesh& mesh, int stream, const Part& part) {
-  if (position_ + 1 < team_.size())
-    mesh.peer(team_.next()).data[static_cast<std::size_t>(stream)].queue_send(part);
+void ChainBroadcast::received(Mesh& mesh, const Part& part) {
+  if (position_ + 1 < team_.size()) mesh.peer(team_.next()).data.queue_send(part);
 }
 
 ChainReduce::ChainReduce(Team team, int root, const std::byte* input, std::byte* output, std::size_t count,
@@ -46,48 +45,46 @@ ChainReduce::ChainReduce(Team team, int root, const std::byte* input, std::byte*
       streams_(streams),
       slots_(slots),
       fold_(dtype, op, team_.size()),
-      cut_(Cut::of(count, fold_.widest(), streams)) {
-  if (position_ > 1) slots_.prepare(streams, kSlotsPerStream, cut_.elements * fold_.widest());
-}
+      cut_(Cut::of(count, fold_.widest(), streams)) {}
 
 Part ChainReduce::part_of(int step, std::size_t chunk) const {
   Part part;
-  part.step = static_cast<std::uint32_t>(step);
-  part.chunk = chunk;
+  part.step = step;
+  part.chunk = part.index = chunk;
   part.bytes = cut_.size(chunk, count_) * fold_.travelling(step);
   return part;
 }
 
 void ChainReduce::start(Mesh& mesh) {
   for (std::size_t chunk = 0; chunk < cut_.chunks(count_); ++chunk) {
-    const std::size_t stream = chunk % static_cast<std::size_t>(streams_);
     if (position_ == 1) {
       Part part = part_of(0, chunk);
       part.data = const_cast<std::byte*>(input_) + chunk * cut_.elements * element_;
-      mesh.peer(team_.next()).data[stream].queue_send(part);
+      mesh.peer(team_.next()).data.queue_send(part);
     } else {
-      mesh.peer(team_.previous()).data[stream].queue_receive(part_of(position_ - 2, chunk));
+      mesh.peer(team_.previous()).data.expect(part_of(position_ - 2, chunk));
     }
   }
 }
 
-bool ChainReduce::place(Part& part, int stream) {
-  part.data = part.slot = slots_.take(stream);
-  return part.data != nullptr;
+bool ChainReduce::place(Part& part) {
+  if (slots_.taken() >= kSlotsPerStream * static_cast<std::size_t>(streams_)) return false;
+  part.data = part.slot = slots_.take();
+  return true;
 }
 
-void ChainReduce::received(Mesh& mesh, int stream, const Part& part) {
+void ChainReduce::received(Mesh& mesh, const Part& part) {
   const std::size_t offset = part.chunk * cut_.elements * element_;
   fold_.combine(part.slot, input_ + offset, at_root() ? output_ + offset : nullptr,
-                cut_.size(part.chunk, count_), static_cast<int>(part.step));
-  if (at_root()) return slots_.give_back(stream, part.slot);
-  Part onward = part_of(static_cast<int>(part.step) + 1, part.chunk);
+                cut_.size(part.chunk, count_), part.step);
+  if (at_root()) return slots_.give_back(part.slot);
+  Part onward = part_of(part.step + 1, part.chunk);
   onward.data = onward.slot = part.slot;
-  mesh.peer(team_.next()).data[static_cast<std::size_t>(stream)].queue_send(onward);
+  mesh.peer(team_.next()).data.queue_send(onward);
 }
 
-void ChainReduce::sent(int stream, const Part& part) {
-  if (part.slot) slots_.give_back(stream, part.slot);
+void ChainReduce::sent(const Part& part) {
+  if (part.slot) slots_.give_back(part.slot);
 }
 
 }  // namespace ddp::host

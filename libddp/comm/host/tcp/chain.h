@@ -18,14 +18,13 @@ class ChainBroadcast final : public Exchange {
 
   [[nodiscard]] std::vector<Talk> talks() const override { return neighbourly_talks(team_, -1); }
   void start(Mesh& mesh) override;
-  void received(Mesh& mesh, int stream, const Part& part) override;
+  void received(Mesh& mesh, const Part& part) override;
 
  private:
   Team team_;
   int position_;  // 0: root
   std::byte* data_;
   std::size_t bytes_;
-  int streams_;
   Cut cut_;
 };
 
@@ -37,9 +36,9 @@ class ChainReduce final : public Exchange {
 
   [[nodiscard]] std::vector<Talk> talks() const override { return neighbourly_talks(team_, -1); }
   void start(Mesh& mesh) override;
-  bool place(Part& part, int stream) override;
-  void received(Mesh& mesh, int stream, const Part& part) override;
-  void sent(int stream, const Part& part) override;
+  bool place(Part& part) override;
+  void received(Mesh& mesh, const Part& part) override;
+  void sent(const Part& part) override;
 
  private:
   [[nodiscard]] Part part_of(int step, std::size_t chunk) const;

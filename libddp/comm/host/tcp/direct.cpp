@@ -8,10 +8,7 @@
 namespace ddp::host {
 
 Direct::Direct(std::vector<Flow> flows, std::size_t largest, int streams)
-    : flows_(std::move(flows)),
-      inline_(largest <= wire::kInlineBytes),
-      streams_(streams),
-      cut_(Cut::of(largest, 1, streams)) {}
+    : flows_(std::move(flows)), inline_(largest <= wire::kInlineBytes), cut_(Cut::of(largest, 1, streams)) {}
 
 std::vector<Exchange::Talk> Direct::talks() const {
   std::vector<Talk> talks;
@@ -29,17 +26,17 @@ void Direct::start(Mesh& mesh) {
   const auto queue = [&](const Flow& flow, std::byte* data, std::size_t bytes, auto add) {
     for (std::size_t chunk = 0; chunk < cut_.chunks(bytes); ++chunk) {
       Part part;
-      part.chunk = chunk;
+      part.index = chunk;
       part.data = data + chunk * cut_.elements;
       part.bytes = cut_.size(chunk, bytes);
-      add(mesh.peer(flow.rank).data[chunk % static_cast<std::size_t>(streams_)], part);
+      add(mesh.peer(flow.rank).data, part);
     }
   };
   for (const Flow& flow : flows_) {
     queue(flow, const_cast<std::byte*>(flow.out.data()), flow.out.size(),
-          [](DataLink& link, const Part& part) { link.queue_send(part); });
+          [](DataLinks& links, const Part& part) { links.queue_send(part); });
     queue(flow, flow.in.data(), flow.in.size(),
-          [](DataLink& link, const Part& part) { link.queue_receive(part); });
+          [](DataLinks& links, const Part& part) { links.expect(part); });
   }
 }
 

@@ -26,7 +26,6 @@ class Direct final : public Exchange {
  private:
   std::vector<Flow> flows_;
   bool inline_;
-  int streams_;
   Cut cut_;
 };
 

@@ -24,6 +24,11 @@ void take_failure(Mesh& mesh, Failure& failure, const Peer& peer) {
   failure.raise();
 }
 
+std::string broken(int error) {
+  if (error == 0) return "its data connection was closed";
+  return errno_message("its data connection broke", error);
+}
+
 void read_link(Peer& peer, const std::string& during) {
   try {
     peer.control->read();
@@ -77,6 +82,7 @@ void Engine::drive(Exchange& exchange) {
   for (const auto& talk : talks_) {
     Peer& peer = mesh_.peer(talk.rank);
     peer.agreed = false;
+    peer.data.begin();
     wire::Frame frame = frame_;
     frame.payload = static_cast<std::uint32_t>(talk.payload.size());
     peer.control->send(frame, talk.payload);
@@ -139,37 +145,36 @@ bool Engine::move_data() {
 }
 
 bool Engine::receive_from(Peer& peer, int stream) {
-  DataLink& link = peer.data[static_cast<std::size_t>(stream)];
-  if (!link.receiving() || !peer.agreed) return false;
-  if (link.next_receive().data == nullptr && !exchange_->place(link.next_receive(), stream)) return false;
+  if (!peer.agreed || !peer.data.receiving()) return false;
   Part part;
   Moved moved = Moved::kNothing;
   try {
-    moved = link.pull(part);
+    moved = peer.data.pull(stream, part);
+    if (moved == Moved::kNeedsPlace) {
+      if (!exchange_->place(peer.data.arriving(stream))) return false;
+      moved = peer.data.pull(stream, part);
+    }
   } catch (const Error& error) {
     throw Error(describe(peer.name) + " " + error.what() + "; " + here());
   }
-  if (moved == Moved::kClosed) lost(peer, errno_message("its data connection broke", link.error()));
-  if (moved == Moved::kWholePart) exchange_->received(mesh_, stream, part);
+  if (moved == Moved::kClosed) lost(peer, broken(peer.data.error()));
+  if (moved == Moved::kWholePart) exchange_->received(mesh_, part);
   return moved != Moved::kNothing;
 }
 
 bool Engine::send_to(Peer& peer, int stream) {
-  DataLink& link = peer.data[static_cast<std::size_t>(stream)];
-  if (!link.sending()) return false;
+  if (!peer.data.sending()) return false;
   Part part;
-  const Moved moved = link.push(part);
-  if (moved == Moved::kClosed) lost(peer, errno_message("its data connection broke", link.error()));
-  if (moved == Moved::kWholePart) exchange_->sent(stream, part);
+  const Moved moved = peer.data.push(stream, part);
+  if (moved == Moved::kClosed) lost(peer, broken(peer.data.error()));
+  if (moved == Moved::kWholePart) exchange_->sent(part);
   return moved != Moved::kNothing;
 }
 
 bool Engine::complete() {
   for (const auto& talk : talks_) {
     Peer& peer = mesh_.peer(talk.rank);
-    if (!peer.agreed) return false;
-    for (const DataLink& link : peer.data)
-      if (link.sending() || link.receiving()) return false;
+    if (!peer.agreed || peer.data.sending() || peer.data.receiving()) return false;
   }
   bool flushed = true;
   for (const auto& talk : talks_) flushed &= mesh_.peer(talk.rank).control->flush();
@@ -189,10 +194,10 @@ void Engine::wait() {
   for (const auto& talk : talks_) {
     Peer& peer = mesh_.peer(talk.rank);
     if (!peer.control->flush()) polled_.push_back({peer.control->fd(), POLLOUT, 0});
-    for (DataLink& link : peer.data) {
-      const bool in = link.receiving() && peer.agreed && link.next_receive().data != nullptr;
-      const auto events = static_cast<short>((in ? POLLIN : 0) | (link.sending() ? POLLOUT : 0));
-      if (events != 0) polled_.push_back({link.fd(), events, 0});
+    for (int stream = 0; stream < mesh_.streams; ++stream) {
+      short events = peer.data.events(stream);
+      if (!peer.agreed) events &= POLLOUT;
+      if (events != 0) polled_.push_back({peer.data.fd(stream), events, 0});
     }
   }
   (void)::poll(polled_.data(), polled_.size(), operation_.deadline.remaining_ms(kPollMs));
@@ -220,11 +225,9 @@ int Engine::waits_for() {
   for (const auto& talk : talks_)
     if (!mesh_.peer(talk.rank).agreed) return talk.rank;
   for (const auto& talk : talks_)
-    for (const DataLink& link : mesh_.peer(talk.rank).data)
-      if (link.receiving()) return talk.rank;
+    if (mesh_.peer(talk.rank).data.receiving()) return talk.rank;
   for (const auto& talk : talks_)
-    for (const DataLink& link : mesh_.peer(talk.rank).data)
-      if (link.sending()) return talk.rank;
+    if (mesh_.peer(talk.rank).data.sending()) return talk.rank;
   return talks_.empty() ? -1 : talks_.front().rank;  // its socket does not even take a frame
 }
 

@@ -6,10 +6,6 @@
 namespace ddp::host {
 namespace {
 
-// Large enough that system calls do not count, small enough that a part is still in the cache when it is
-// reduced and that rings start early.
-constexpr std::size_t kLargestChunk = 256 * 1024;
-constexpr std::size_t kSmallestChunk = 16 * 1024;
 constexpr std::size_t kChunksPerStream = 4;
 
 }  // namespace

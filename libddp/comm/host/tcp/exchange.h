@@ -4,6 +4,7 @@
 // Objects live for one operation, in the thread that runs it.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <span>
 #include <vector>
@@ -47,11 +48,11 @@ class Exchange {
   virtual void start(Mesh& /*mesh*/) {}
   /// A frame that has been checked, with the small data expected.
   virtual void heard(int /*rank*/, Heard& /*heard*/) {}
-  /// Sets where the next part is to be received; false: there is no room now.
-  virtual bool place(Part& /*part*/, int /*stream*/) { return true; }
+  /// Sets where a part is to be received; false: there is no room now.
+  virtual bool place(Part& /*part*/) { return true; }
   /// A whole part has arrived, or has been handed to the kernel.
-  virtual void received(Mesh& /*mesh*/, int /*stream*/, const Part& /*part*/) {}
-  virtual void sent(int /*stream*/, const Part& /*part*/) {}
+  virtual void received(Mesh& /*mesh*/, const Part& /*part*/) {}
+  virtual void sent(const Part& /*part*/) {}
   /// Everything has moved.
   virtual void finish() {}
 };
@@ -60,9 +61,13 @@ class Exchange {
 /// everybody.
 [[nodiscard]] std::vector<Exchange::Talk> neighbourly_talks(const Team& team, int hub);
 
-/// Cuts buffers into parts and deals them to the streams; the same on all ranks that are given the same
-/// numbers.
+/// Cuts buffers into parts; the same on all ranks that are given the same numbers.
 struct Cut {
+  // Large enough that system calls do not count, small enough that a part is still in the cache when it is
+  // reduced and that rings start early.
+  static constexpr std::size_t kLargestChunk = 256 * 1024;
+  static constexpr std::size_t kSmallestChunk = 16 * 1024;
+
   std::size_t elements = 1;  ///< of one chunk
 
   /// For shares of at most `largest` elements of `element_bytes`.

@@ -93,7 +93,7 @@ class Builder {
       peer->control = std::make_unique<ControlLink>(std::move(socket(rank, 0)));
       for (int stream = 1; stream <= options_.streams; ++stream) {
         tune_data(socket(rank, stream).get());
-        peer->data.emplace_back(std::move(socket(rank, stream)));
+        peer->data.add(std::move(socket(rank, stream)));
       }
       mesh.peers[static_cast<std::size_t>(rank)] = std::move(peer);
     }

@@ -15,7 +15,7 @@
 
 #include "libddp/comm/host/failure.h"
 #include "libddp/comm/host/tcp/control_link.h"
-#include "libddp/comm/host/tcp/data_link.h"
+#include "libddp/comm/host/tcp/data_links.h"
 #include "libddp/comm/host/tcp/tcp_group.h"
 
 namespace ddp::host {
@@ -23,7 +23,7 @@ namespace ddp::host {
 struct Peer {
   RankName name;
   std::unique_ptr<ControlLink> control;
-  std::vector<DataLink> data;
+  DataLinks data;
   bool agreed = false;  ///< its frame of the operation under way has come and says the same as ours
 };
 

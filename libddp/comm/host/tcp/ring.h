@@ -7,11 +7,8 @@
 // got in the step before, and receives share r-1-u in place (Patarasu and Yuan, "Bandwidth optimal all-reduce
 // algorithms", 2009). Every share is finished by one rank and copied to the others, so all get the same bits.
 //
-// Shares are cut into chunks, and chunk c of every share travels on stream c modulo streams. A chunk goes on
-// as soon as it is combined: steps overlap, and so do reduction and transfer.
-//
-// Scratch: a stream has one slot more than a share has chunks there. That is enough: among ranks that all
-// wait for a slot, the one that has sent least would find its receiver holding at most one share's chunks.
+// Shares are cut into chunks. A chunk goes on as soon as it is combined: steps overlap, and so do reduction
+// and transfer. No rank ever refuses to receive, so the circle cannot block itself.
 #pragma once
 
 #include "libddp/comm/host/tcp/exchange.h"
@@ -40,9 +37,9 @@ class Ring final : public Exchange {
 
   [[nodiscard]] std::vector<Talk> talks() const override { return neighbourly_talks(team_, -1); }
   void start(Mesh& mesh) override;
-  bool place(Part& part, int stream) override;
-  void received(Mesh& mesh, int stream, const Part& part) override;
-  void sent(int stream, const Part& part) override;
+  bool place(Part& part) override;
+  void received(Mesh& mesh, const Part& part) override;
+  void sent(const Part& part) override;
 
  private:
   /// Of all steps, reducing and gathering: which share goes out or comes in.
@@ -51,17 +48,19 @@ class Ring final : public Exchange {
   [[nodiscard]] int last_step() const { return reducing_ + (plan_.gather ? team_.size() - 1 : 0) - 1; }
   [[nodiscard]] std::byte* output_at(const Part& part) const;
   [[nodiscard]] std::size_t elements_of(const Part& part) const;
-  [[nodiscard]] Part part_of(int step, int share, std::size_t chunk) const;
-  void combine(Mesh& mesh, int stream, const Part& part);
+  /// The chunk as it is sent at `step`; `first`: see sent_before_.
+  [[nodiscard]] Part part_of(int step, int share, std::size_t chunk, std::size_t first) const;
+  [[nodiscard]] std::size_t chunks_of(int share) const;
+  void combine(Mesh& mesh, const Part& part);
 
   Team team_;
   RingPlan plan_;
-  int streams_;
   Slots& slots_;
   Fold fold_;
   std::size_t element_;
   Cut cut_;
-  int reducing_;  // number of reducing steps
+  int reducing_;                          // number of reducing steps
+  std::vector<std::size_t> sent_before_;  // by step: parts sent in the steps before
 };
 
 }  // namespace ddp::host

@@ -1,5 +1,6 @@
-// Scratch that parts are received into, one pool a stream. Kept by the group from one operation to the next,
-// so that its pages are there.
+// Scratch that parts are received into, in pieces of one size. Kept by the group from one operation to the
+// next, so that its pages are there; grows when an operation needs more (a rank whose next neighbour is slow
+// holds what it could not pass on, at most the size of the buffer).
 //
 // One thread.
 #pragma once
@@ -8,38 +9,37 @@
 #include <memory>
 #include <vector>
 
+#include "libddp/comm/host/tcp/exchange.h"
+
 namespace ddp::host {
 
 class Slots {
  public:
-  /// `per_stream` slots of `bytes` each for every stream; whatever was handed out before is forgotten.
-  void prepare(int streams, std::size_t per_stream, std::size_t bytes) {
-    const std::size_t slot = (bytes + 63) / 64 * 64;
-    const std::size_t needed = slot * per_stream * static_cast<std::size_t>(streams);
-    if (needed > size_) {
-      memory_.reset();
-      memory_.reset(new std::byte[needed]);  // not make_unique: that would write zeros
-      size_ = needed;
+  static constexpr std::size_t kBytes = Cut::kLargestChunk;
+
+  /// The one given back last comes first: it is still in the cache.
+  [[nodiscard]] std::byte* take() {
+    if (free_.empty()) {
+      all_.emplace_back(new std::byte[kBytes]);  // not make_unique: that would write zeros
+      return all_.back().get();
     }
-    free_.assign(static_cast<std::size_t>(streams), {});
-    std::byte* at = memory_.get();
-    for (auto& of_stream : free_)
-      for (std::size_t i = 0; i < per_stream; ++i, at += slot) of_stream.push_back(at);
-  }
-  /// Null when all are in use. The one given back last comes first: it is still in the cache.
-  [[nodiscard]] std::byte* take(int stream) {
-    auto& of_stream = free_[static_cast<std::size_t>(stream)];
-    if (of_stream.empty()) return nullptr;
-    std::byte* slot = of_stream.back();
-    of_stream.pop_back();
+    std::byte* slot = free_.back();
+    free_.pop_back();
     return slot;
   }
-  void give_back(int stream, std::byte* slot) { free_[static_cast<std::size_t>(stream)].push_back(slot); }
+  void give_back(std::byte* slot) { free_.push_back(slot); }
+  [[nodiscard]] std::size_t taken() const { return all_.size() - free_.size(); }
+  /// Before an operation: all are free again. Gives memory beyond 16 MiB back.
+  void trim() {
+    constexpr std::size_t kKept = (16u << 20) / kBytes;
+    if (all_.size() > kKept) all_.resize(kKept);
+    free_.clear();
+    for (const auto& slot : all_) free_.push_back(slot.get());
+  }
 
  private:
-  std::unique_ptr<std::byte[]> memory_;
-  std::size_t size_ = 0;
-  std::vector<std::vector<std::byte*>> free_;
+  std::vector<std::unique_ptr<std::byte[]>> all_;
+  std::vector<std::byte*> free_;
 };
 
 }  // namespace ddp::host

@@ -110,7 +110,12 @@ void tune_control(int fd) {
 }
 
 void tune_data(int fd) {
+  // The kernel sizes the buffers by what the path needs (up to tcp_rmem and tcp_wmem, usually megabytes);
+  // sizes set by hand would be capped lower. What is not yet sent is kept short, so that the next part goes
+  // to the connection that is fastest now.
+  constexpr int kUnsent = 512 * 1024;
   set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+  set_option(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, kUnsent);
 }
 
 }  // namespace ddp::host

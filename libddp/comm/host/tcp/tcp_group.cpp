@@ -103,6 +103,7 @@ void TcpGroup::Impl::run(const Operation& data, Team team, const Operation& of, 
                          const Check& check) {
   guarded([&] {
     if (team.size() == 1) return run_alone(data);
+    slots_.trim();
     const auto exchange = plan(data, std::move(team), mesh_.streams, slots_);
     Engine(mesh_, failure_, wake_.get(), of, digest, check).drive(*exchange);
   });
