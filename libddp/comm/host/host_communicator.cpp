@@ -134,6 +134,8 @@ void HostCommunicator::dispatch(const Operation& operation, bool spin) {
   if (!tcp_) return shm_ ? shm_->run({operation, nullptr, spin}) : run_alone(operation);
   if (hierarchical_ && operation.kind == OpKind::kAllReduce)
     return hierarchical_->all_reduce({operation, &check_tcp_, spin});
+  // All collectives of a host pass here, so that ranks which disagree about the kind meet.
+  if (shm_) shm_->begin({operation, &check_tcp_, spin});
   tcp_->run(operation, [this] {
     if (shm_) shm_->sync().check_failure();
   });
