@@ -49,9 +49,9 @@ void hear_everybody(Mesh& mesh, Failure& failure, const std::string& during) {
 
 [[noreturn]] void throw_lost(const RankName& me, const Peer& peer, const std::string& how,
                              const std::string& during) {
-  const std::string why = peer.control->left() ? "left: its program ended or gave the communicator up" : how;
-  throw PeerFailure(describe(me) + " lost " + describe(peer.name) + during + ": " + why +
-                    (peer.control->left() ? "" : " (did it crash, or was it killed?)"));
+  const std::string why = peer.control->left() ? "it left: its program ended or gave the communicator up"
+                                               : how + " (did it crash, was it killed, or its host cut off?)";
+  throw PeerFailure(describe(me) + " lost " + describe(peer.name) + during + ": " + why);
 }
 
 }  // namespace
@@ -213,11 +213,11 @@ void Engine::look_around() {
 }
 
 void Engine::read_control(Peer& peer) {
-  hear_failures(mesh_, failure_, peer, "; " + here());
+  hear_failures(mesh_, failure_, peer, " in " + describe(operation_));
 }
 
 void Engine::lost(Peer& peer, const std::string& how) {
-  hear_everybody(mesh_, failure_, "; " + here());
+  hear_everybody(mesh_, failure_, " in " + describe(operation_));
   throw_lost(mesh_.me, peer, how, " in " + describe(operation_));
 }
 
