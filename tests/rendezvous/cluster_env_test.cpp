@@ -308,7 +308,7 @@ const BadRow kBad[] = {
     {"torchrun without RANK", with(kTorchrun, {{"RANK", kUnset}}), {"RANK is not set", "torchrun"}},
     {"agent store without an address",
      {{"DDP_LAUNCHER", "ddprun"}, {"RANK", "0"}, {"WORLD_SIZE", "1"}, {"DDP_AGENT_STORE", "1"}},
-     {"MASTER_ADDR is not set"}},
+     {"DDP_STORE_ADDR is not set"}},
     {"PyTorchJob meant for a launcher",
      with(kPyTorchJob, {{"PET_NPROC_PER_NODE", "4"}}),
      {"PET_NPROC_PER_NODE='4'", "LOCAL_RANK", "ddprun"}},

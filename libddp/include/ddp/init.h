@@ -1,0 +1,29 @@
+// Joins the job this process was started for.
+//
+//   ddp::Context context = ddp::init();       // torchrun, ddprun, mpirun, Slurm, PyTorchJob, or nothing at
+//   all: one process
+#pragma once
+
+#include <chrono>
+#include <string>
+
+#include <ddp/context.h>
+
+namespace ddp {
+
+struct InitOptions {
+  /// "cpu" or "cuda"; with "cuda" the device is the one of local_rank, and libtorch_cuda is loaded now and
+  /// not before.
+  std::string device = "cpu";
+  /// For finding the other ranks.
+  std::chrono::nanoseconds init_timeout = std::chrono::minutes(5);
+  /// Default of every collective afterwards.
+  std::chrono::nanoseconds timeout = std::chrono::minutes(10);
+};
+
+/// Reads the environment, finds the other ranks and connects to them. Also applies DDP_LOG_LEVEL,
+/// DDP_LOG_FORMAT and DDP_BIND_ADDRESS (the address other hosts reach this one at; default: that of the route
+/// to the store). Throws ConfigError, RendezvousError or TimeoutError that say which variable or which rank.
+[[nodiscard]] Context init(const InitOptions& options = {});
+
+}  // namespace ddp
