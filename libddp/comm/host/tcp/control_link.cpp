@@ -26,6 +26,7 @@ ControlLink::ControlLink(FileDescriptor fd)
 
 void ControlLink::send(const wire::Frame& frame, std::span<const std::byte> payload) {
   const std::scoped_lock lock(out_mutex_);
+  if (error_ != 0) return;
   std::size_t sent = 0;
   if (out_.empty()) {
     iovec parts[2] = {{const_cast<wire::Frame*>(&frame), sizeof frame},
@@ -34,10 +35,8 @@ void ControlLink::send(const wire::Frame& frame, std::span<const std::byte> payl
     message.msg_iov = parts;
     message.msg_iovlen = payload.empty() ? 1 : 2;
     const ssize_t n = ::sendmsg(fd_.get(), &message, MSG_DONTWAIT | MSG_NOSIGNAL);
-    if (n >= 0)
-      sent = static_cast<std::size_t>(n);
-    else if (!would_block(errno))
-      error_ = errno;
+    if (n < 0 && !would_block(errno)) return broken(errno);
+    sent = n > 0 ? static_cast<std::size_t>(n) : 0;
   }
   const auto* head = reinterpret_cast<const std::byte*>(&frame);
   const std::size_t of_head = std::min(sent, sizeof frame);
@@ -50,9 +49,15 @@ bool ControlLink::flush() {
   const std::scoped_lock lock(out_mutex_);
   if (out_.empty()) return true;
   const ssize_t n = ::send(fd_.get(), out_.data(), out_.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+  if (n < 0 && !would_block(errno)) broken(errno);
   if (n > 0) out_.erase(out_.begin(), out_.begin() + n);
-  if (n < 0 && !would_block(errno)) error_ = errno;
   return out_.empty();
+}
+
+void ControlLink::broken(int error) {
+  // Whether that matters is for the reading side to find out: a peer that has said goodbye may miss a frame.
+  error_ = error;
+  out_.clear();
 }
 
 bool ControlLink::read() {

@@ -39,7 +39,7 @@ class ControlLink {
 
   /// Sends at once what fits into the socket and keeps the rest for flush().
   void send(const wire::Frame& frame, std::span<const std::byte> payload);
-  /// Whether everything has been handed to the kernel.
+  /// Whether everything has been handed to the kernel, or the connection is broken and takes nothing more.
   bool flush();
 
   /// Takes in what has arrived; whether that was anything. Throws Error("sent ...") for bytes that are not
@@ -56,6 +56,7 @@ class ControlLink {
   [[nodiscard]] int fd() const { return fd_.get(); }
 
  private:
+  void broken(int error);
   void parse();
   void accept(const wire::Frame& frame, const std::byte* payload);
 

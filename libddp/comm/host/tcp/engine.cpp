@@ -184,7 +184,6 @@ bool Engine::complete() {
 void Engine::wait() {
   failure_.check();
   check_();
-  if (operation_.deadline.passed()) time_out();
   if (Clock::now() >= report_at_) report_waiting();
   polled_.assign(1, {wake_, POLLIN, 0});
   for (const auto& peer : mesh_.peers) {
@@ -210,6 +209,7 @@ void Engine::look_around() {
   check_();
   for (const auto& peer : mesh_.peers)
     if (peer && !peer->control->closed()) read_control(*peer);
+  if (operation_.deadline.passed()) time_out();
 }
 
 void Engine::read_control(Peer& peer) {

@@ -52,15 +52,13 @@ class Builder {
     const RosterEntry& entry = roster_[static_cast<std::size_t>(to)];
     const std::string what =
         "connection from rank " + std::to_string(options_.rank) + " to " + describe(entry.name);
-    for (int stream = 0; stream <= options_.streams; ++stream) {
-      FileDescriptor fd = connect_to(entry.endpoint, deadline, what);
-      const Preamble preamble{Preamble{}.magic, options_.rank, stream, 0};
-      if (::send(fd.get(), &preamble, sizeof preamble, MSG_NOSIGNAL) != sizeof preamble)
-        throw RendezvousError(errno_message(what, errno));
-      authenticate_client(fd.get(), options_.token, purpose_of(entry.nonce, options_.rank, to, stream),
-                          deadline);
-      socket(to, stream) = std::move(fd);
-    }
+    for (int stream = 0; stream <= options_.streams; ++stream)
+      for (int attempt = 1; !socket(to, stream); ++attempt) try {
+          socket(to, stream) = open(entry, stream, what, deadline);
+        } catch (const PeerFailure&) {
+          // A rank that is swamped by strangers closes what it cannot serve.
+          if (attempt == kAttempts) throw;
+        }
   }
 
   bool arrived(int from, int stream, FileDescriptor fd) {
@@ -101,6 +99,20 @@ class Builder {
   }
 
  private:
+  static constexpr int kAttempts = 5;
+
+  /// A connection that has proven itself.
+  [[nodiscard]] FileDescriptor open(const RosterEntry& entry, int stream, const std::string& what,
+                                    Deadline deadline) const {
+    FileDescriptor fd = connect_to(entry.endpoint, deadline, what);
+    const Preamble preamble{Preamble{}.magic, options_.rank, stream, 0};
+    if (::send(fd.get(), &preamble, sizeof preamble, MSG_NOSIGNAL) != sizeof preamble)
+      throw PeerFailure(errno_message(what, errno));
+    authenticate_client(fd.get(), options_.token,
+                        purpose_of(entry.nonce, options_.rank, entry.name.rank, stream), deadline);
+    return fd;
+  }
+
   FileDescriptor& socket(int rank, int stream) {
     return sockets_[static_cast<std::size_t>(rank)][static_cast<std::size_t>(stream)];
   }
