@@ -86,7 +86,7 @@ std::string name_of(const Case& c, const char* kind) {
 /// Runs all cases of one rank count over one group.
 void for_all_cases(int ranks,
                    const std::function<void(TcpRank&, const Case&, std::uint64_t sequence)>& body) {
-  const auto errors = run_tcp_ranks({.ranks = ranks}, [&](TcpRank& self) {
+  const auto errors = run_tcp_ranks({.ranks = ranks, .streams = 5 - ranks}, [&](TcpRank& self) {
     std::uint64_t sequence = 0;
     for (const Case& c : all_cases())
       if (c.ranks == ranks) body(self, c, sequence += 10);
