@@ -11,13 +11,16 @@
 namespace ddp {
 namespace {
 
-/// Dense parameters keep their strides (channels last stays channels last); overlapping or gapped ones get a
-/// contiguous view.
+/// Dense parameters keep their strides (channels last stays channels last); overlapping or gapped ones become
+/// contiguous. Shares the storage without being a view to autograd, because optimizer.zero_grad(false)
+/// detaches gradients in place, which views refuse.
 at::Tensor view_like(const at::Tensor& flat, const BucketSlot& slot, const at::Tensor& parameter) {
-  const auto piece = flat.narrow(0, static_cast<int64_t>(slot.offset), static_cast<int64_t>(slot.count));
+  at::Tensor piece = at::empty({0}, flat.options());
+  const auto offset = static_cast<int64_t>(slot.offset);
   if (parameter.is_non_overlapping_and_dense())
-    return piece.as_strided(parameter.sizes(), parameter.strides());
-  return piece.view(parameter.sizes());
+    return piece.set_(flat.storage(), offset, parameter.sizes(), parameter.strides());
+  return piece.set_(flat.storage(), offset, parameter.sizes(),
+                    at::empty_like(parameter, at::MemoryFormat::Contiguous).strides());
 }
 
 /// True when the gradient's memory is `count` elements end to end in the same order as the view's.

@@ -2,7 +2,9 @@
 
 #include <c10/core/GradMode.h>
 
+#include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <sstream>
 #include <unordered_set>
 
@@ -103,7 +105,16 @@ void DataParallelBase::load_state(std::string_view state) {
                             std::string(state.substr(0, 40)) + "'");
   std::vector<int> order;
   for (int index = 0; text >> index;) order.push_back(index);
-  if (!order.empty()) reducer_->set_order(std::move(order));
+  if (order.empty()) return;
+  std::vector<int> sorted = order;
+  std::sort(sorted.begin(), sorted.end());
+  std::vector<int> all(reducer_->parameter_count());
+  std::iota(all.begin(), all.end(), 0);
+  if (sorted != all)
+    throw CorruptCheckpoint("the saved bucket order lists " + std::to_string(order.size()) +
+                            " parameters, but not each of this module's " + std::to_string(all.size()) +
+                            " once: it belongs to another module");
+  reducer_->set_order(std::move(order));
 }
 
 }  // namespace ddp

@@ -50,15 +50,15 @@ void Reducer::prepare() {
   const std::scoped_lock lock(mutex_);
   if (!sync_ || !c10::GradMode::is_enabled()) return;
   if (graph_task_ != -1) abandon_iteration();
-  if (rebuild_due_) rebuild_in_arrival_order();
+  if (!rebuild_order_.empty()) rebuild_in_arrival_order();
 }
 
 void Reducer::rebuild_in_arrival_order() {
-  std::vector<std::int32_t> order(arrival_order_.begin(), arrival_order_.end());
+  std::vector<std::int32_t> order(rebuild_order_.begin(), rebuild_order_.end());
   communicator_->broadcast({order.data(), order.size(), DType::kInt32}, 0);
   order_.assign(order.begin(), order.end());
   build_buckets(order_);
-  rebuild_due_ = false;
+  rebuild_order_.clear();
 }
 
 void Reducer::on_gradient(int index) {
@@ -101,7 +101,8 @@ void Reducer::finish(int graph_task) {
   }
   graph_task_ = -1;
   for (Bucket& bucket : buckets_) bucket.wait();
-  if (order_.empty()) rebuild_due_ = true;
+  if (order_.empty())
+    rebuild_order_ = arrival_order_;  // a backward that fails before the rebuild must not change it
 }
 
 /// A backward threw, here or before its last gradient: its reductions must end before their memory is used
@@ -152,7 +153,7 @@ void Reducer::set_order(std::vector<int> order) {
   if (graph_task_ != -1) throw Error("buckets cannot be rebuilt during backward");
   build_buckets(order);
   order_ = std::move(order);
-  rebuild_due_ = false;
+  rebuild_order_.clear();
 }
 
 }  // namespace ddp

@@ -54,6 +54,7 @@ class Reducer : public std::enable_shared_from_this<Reducer> {
   [[nodiscard]] bool sync() const;
 
   [[nodiscard]] std::size_t bucket_count() const;
+  [[nodiscard]] std::size_t parameter_count() const { return parameters_.size(); }
   /// The order in which buckets were rebuilt, empty before that; set_order() rebuilds at once (after a
   /// restart; the same on all ranks).
   [[nodiscard]] std::vector<int> order() const;
@@ -86,7 +87,7 @@ class Reducer : public std::enable_shared_from_this<Reducer> {
   std::uint64_t iteration_ = 0;  ///< counts backwards with reduction: the tag of their collectives
   int graph_task_ = -1;          ///< the backward that is being reduced, or -1
   bool sync_ = true;
-  bool rebuild_due_ = false;
+  std::vector<int> rebuild_order_;  ///< arrival order of the first complete backward, until the rebuild
   std::unique_ptr<GradientHooks> hooks_;
 };
 

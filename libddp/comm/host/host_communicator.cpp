@@ -91,14 +91,16 @@ Work HostCommunicator::submit(Operation operation, bool async) {
     return {};
   }
   auto state = std::make_shared<Work::State>();
-  executor.post([this, operation = std::move(operation), state] {
-    try {
-      execute(operation, false);
-      state->complete();
-    } catch (...) {
-      state->complete(std::current_exception());
-    }
-  });
+  auto failure = std::make_shared<std::exception_ptr>();
+  executor.post(
+      [this, operation = std::move(operation), failure] {
+        try {
+          execute(operation, false);
+        } catch (...) {
+          *failure = std::current_exception();
+        }
+      },
+      [state, failure] { state->complete(*failure); });
   Work work(std::move(state));
   if (!async) work.wait();
   return work;

@@ -4,11 +4,11 @@
 
 namespace ddp::host {
 
-void SerialExecutor::post(std::function<void()> task) {
+void SerialExecutor::post(std::function<void()> task, std::function<void()> done) {
   pending_.fetch_add(1, std::memory_order_relaxed);
   {
     const std::scoped_lock lock(mutex_);
-    tasks_.push_back(std::move(task));
+    tasks_.push_back({std::move(task), std::move(done)});
     if (!thread_.joinable()) thread_ = std::thread([this] { loop(); });
   }
   changed_.notify_one();
@@ -28,12 +28,12 @@ void SerialExecutor::loop() {
   for (;;) {
     changed_.wait(lock, [this] { return stopping_ || !tasks_.empty(); });
     if (tasks_.empty()) return;
-    std::function<void()> task = std::move(tasks_.front());
+    const Task task = std::move(tasks_.front());
     tasks_.pop_front();
     lock.unlock();
-    task();
-    task = nullptr;
+    task.run();
     pending_.fetch_sub(1, std::memory_order_release);
+    task.done();
     lock.lock();
   }
 }

@@ -17,7 +17,8 @@ class SerialExecutor {
   SerialExecutor() = default;
   ~SerialExecutor() { stop(); }
 
-  void post(std::function<void()> task);
+  /// Runs `task`, then counts it as over, then runs `done` (which tells the world).
+  void post(std::function<void()> task, std::function<void()> done);
   /// Nothing is queued or running.
   [[nodiscard]] bool idle() const { return pending_.load(std::memory_order_acquire) == 0; }
   /// Runs what is queued and joins; post() must not be called afterwards.
@@ -29,7 +30,11 @@ class SerialExecutor {
   std::atomic<std::size_t> pending_{0};
   std::mutex mutex_;
   std::condition_variable changed_;
-  std::deque<std::function<void()>> tasks_;
+  struct Task {
+    std::function<void()> run;
+    std::function<void()> done;
+  };
+  std::deque<Task> tasks_;
   bool stopping_ = false;
   std::thread thread_;
 };
