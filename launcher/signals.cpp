@@ -1,0 +1,35 @@
+#include "launcher/signals.h"
+
+#include <pthread.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include <ddp/error.h>
+
+namespace ddp::launcher {
+
+Signals::Signals() {
+  sigset_t handled;
+  sigemptyset(&handled);
+  for (const int signal : {SIGCHLD, SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2}) sigaddset(&handled, signal);
+  ::pthread_sigmask(SIG_BLOCK, &handled, &original_);
+  ::signal(SIGPIPE, SIG_IGN);
+  fd_ = FileDescriptor(::signalfd(-1, &handled, SFD_CLOEXEC | SFD_NONBLOCK));
+  if (!fd_) throw Error(errno_message("cannot listen for signals", errno));
+}
+
+std::vector<int> Signals::take() {
+  std::vector<int> arrived;
+  signalfd_siginfo info{};
+  while (::read(fd_.get(), &info, sizeof info) == sizeof info)
+    arrived.push_back(static_cast<int>(info.ssi_signo));
+  return arrived;
+}
+
+bool ends_the_job(int signal) {
+  return signal == SIGTERM || signal == SIGINT || signal == SIGHUP;
+}
+
+}  // namespace ddp::launcher

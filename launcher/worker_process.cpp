@@ -1,0 +1,95 @@
+#include "launcher/worker_process.h"
+
+#include <fcntl.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+
+#include <ddp/error.h>
+
+namespace ddp::launcher {
+namespace {
+
+struct Pipe {
+  FileDescriptor read, write;
+};
+
+Pipe make_pipe() {
+  std::array<int, 2> ends{};
+  if (::pipe2(ends.data(), O_CLOEXEC) != 0)
+    throw Error(errno_message("cannot make a pipe for a worker", errno));
+  return {FileDescriptor(ends[0]), FileDescriptor(ends[1])};
+}
+
+std::vector<char*> pointers(const std::vector<std::string>& strings) {
+  std::vector<char*> result;
+  for (const auto& text : strings) result.push_back(const_cast<char*>(text.c_str()));
+  result.push_back(nullptr);
+  return result;
+}
+
+/// What happens in the child. Only system calls: the parent's heap may not be touched after fork.
+struct Child {
+  char** arguments;
+  char** environment;
+  int in, out, err, error_pipe, inherited;
+  const sigset_t* mask;
+  pid_t parent;
+
+  [[noreturn]] void run() const {
+    ::setsid();
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    // ddprun may have died before prctl took effect; then nobody would kill us.
+    if (::getppid() != parent) ::_exit(127);
+    if (in >= 0) ::dup2(in, STDIN_FILENO);
+    ::dup2(out, STDOUT_FILENO);
+    ::dup2(err, STDERR_FILENO);
+    if (inherited >= 0) ::fcntl(inherited, F_SETFD, 0);
+    ::signal(SIGPIPE, SIG_DFL);
+    ::sigprocmask(SIG_SETMASK, mask, nullptr);
+    ::execvpe(arguments[0], arguments, environment);
+    const int error = errno;
+    [[maybe_unused]] const auto written = ::write(error_pipe, &error, sizeof(error));
+    ::_exit(error == ENOENT ? 127 : 126);
+  }
+};
+
+/// The error pipe closes by itself when exec succeeds.
+int read_start_error(int fd) {
+  int error = 0;
+  ssize_t n = 0;
+  do n = ::read(fd, &error, sizeof(error));
+  while (n < 0 && errno == EINTR);
+  return n == sizeof(error) ? error : 0;
+}
+
+}  // namespace
+
+WorkerProcess spawn(const WorkerCommand& command) {
+  auto arguments = pointers(command.arguments);
+  auto environment = pointers(command.environment);
+  Pipe out = make_pipe(), err = make_pipe(), error = make_pipe();
+  FileDescriptor null;
+  if (!command.reads_stdin) null = FileDescriptor(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+  const Child child{arguments.data(),     environment.data(),   null.get(),
+                    out.write.get(),      err.write.get(),      error.write.get(),
+                    command.inherited_fd, &command.signal_mask, ::getpid()};
+  const pid_t pid = ::fork();
+  if (pid < 0) throw Error(errno_message("cannot start a worker process", errno));
+  if (pid == 0) child.run();
+
+  error.write.reset();
+  WorkerProcess worker{pid, std::move(out.read), std::move(err.read), read_start_error(error.read.get())};
+  if (worker.start_error != 0) {
+    ::waitpid(pid, nullptr, 0);
+    return WorkerProcess{-1, {}, {}, worker.start_error};
+  }
+  ::fcntl(worker.out.get(), F_SETFL, O_NONBLOCK);
+  ::fcntl(worker.err.get(), F_SETFL, O_NONBLOCK);
+  return worker;
+}
+
+}  // namespace ddp::launcher
