@@ -14,7 +14,8 @@ flock -w 1800 9 || die "another set-up has held .deps/lock for 30 minutes; is it
 
 missing_packages() {
   command -v dpkg-query >/dev/null || die "this set-up installs Debian or Ubuntu packages; install these by hand: $(tr '\n' ' ' <cmake/debian-packages.txt)"
-  xargs dpkg-query -W -f '${Package} ${db:Status-Status}\n' <cmake/debian-packages.txt 2>/dev/null \
+  # dpkg-query fails when it has never heard of one of them; what it prints is the answer all the same.
+  { xargs dpkg-query -W -f '${Package} ${db:Status-Status}\n' <cmake/debian-packages.txt 2>/dev/null || true; } \
     | awk '$2 == "installed" {print $1}' | sort -u | comm -13 - <(sort -u cmake/debian-packages.txt)
 }
 
