@@ -1,0 +1,24 @@
+#include "examples/gpt/metrics_file.h"
+
+#include <cerrno>
+#include <cstring>
+#include <nlohmann/json.hpp>
+
+#include <ddp/error.h>
+
+namespace gpt {
+
+MetricsFile::MetricsFile(const std::string& path, int attempt) : attempt_(attempt) {
+  if (path.empty()) return;
+  file_.open(path, std::ios::app);
+  if (!file_) throw ddp::ConfigError("--metrics: cannot write " + path + ": " + std::strerror(errno));
+}
+
+void MetricsFile::write(std::int64_t step, std::initializer_list<std::pair<const char*, double>> values) {
+  if (!file_.is_open()) return;
+  nlohmann::ordered_json line{{"step", step}, {"attempt", attempt_}};
+  for (const auto& [name, value] : values) line[name] = value;
+  file_ << line.dump() << std::endl;  // a reader follows while training goes on
+}
+
+}  // namespace gpt

@@ -1,0 +1,54 @@
+// The training loop: what a single-process LibTorch program has, and four lines of libddp in it.
+#pragma once
+
+#include <torch/optim/adamw.h>
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include <ddp/checkpoint/checkpointer.h>
+#include <ddp/ddp.h>
+
+#include "examples/gpt/corpus.h"
+#include "examples/gpt/metrics_file.h"
+#include "examples/gpt/model.h"
+#include "examples/gpt/options.h"
+#include "examples/gpt/schedule.h"
+
+namespace gpt {
+
+class Trainer {
+ public:
+  /// Collective over the ranks of `context`, as everything here. `context` must outlive the trainer.
+  Trainer(const Options& options, const ddp::Context& context);
+
+  /// Trains to the last step. Returns the exit code: 0, or 143 when a signal asked to stop and a checkpoint was saved.
+  int run();
+
+ private:
+  [[nodiscard]] std::unique_ptr<ddp::checkpoint::Checkpointer> open_checkpointer() const;
+  [[nodiscard]] ddp::checkpoint::State state();
+  [[nodiscard]] Batch next_batch();
+  [[nodiscard]] double train_step(std::int64_t step);
+  [[nodiscard]] double evaluate();
+  void report(std::int64_t step, double loss, double seconds);
+  [[nodiscard]] bool is_chief() const { return context_.rank() == 0; }
+
+  const Options& options_;
+  const ddp::Context& context_;
+  Corpus corpus_;
+  Gpt model_;
+  ddp::DistributedDataParallel<Gpt> parallel_;
+  torch::optim::AdamW optimizer_;
+  CosineSchedule schedule_;
+  ddp::data::ResumableSampler sampler_;
+  std::vector<double> losses_;  ///< of every step, the mean over ranks
+  MetricsFile metrics_;
+};
+
+/// Loads the newest checkpoint and writes text with it, without disturbing a job that trains on. Throws ddp::ConfigError
+/// when there is no checkpoint, or one of another model.
+void write_sample_of_checkpoint(const Options& options, ddp::Group& ranks);
+
+}  // namespace gpt
