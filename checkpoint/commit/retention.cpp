@@ -1,5 +1,7 @@
 #include "checkpoint/commit/retention.h"
 
+#include <algorithm>
+#include <charconv>
 #include <cstdio>
 
 #include <ddp/error.h>
@@ -34,6 +36,14 @@ std::set<std::uint64_t> expired_slots(Storage& storage, const CommitLog& log, in
   return expired;
 }
 
+/// Whether an epoch that began after `epoch` writes there: "data/000002-NONCE/..." belongs to epoch 2.
+bool is_newer(std::string_view key, std::uint64_t epoch) {
+  const std::string_view name = key.substr(std::min(key.size(), std::string_view("data/").size()));
+  std::uint64_t of_key = 0;
+  const auto parsed = std::from_chars(name.data(), name.data() + name.size(), of_key);
+  return parsed.ec != std::errc() || of_key > epoch;
+}
+
 /// "data/EPOCH-NONCE/CHECKPOINT" of "data/EPOCH-NONCE/CHECKPOINT/file".
 std::string folder_of(const std::string& key) {
   return key.substr(0, key.rfind('/'));
@@ -55,12 +65,11 @@ void collect_garbage(Storage& storage, CommitLog& log, int keep) {
   log.bury(expired);  // the tombstones first: nobody starts to read what is about to go
   std::set<std::string> live;
   for (const auto& commit : log.commits()) live.insert(commit.folder);
-  // What no commit names: saves of earlier epochs that failed, removals that were interrupted. This epoch's
-  // own may be in the making.
-  const std::string own = epoch_folder(log.epoch(), log.nonce()) + "/";
+  // What no commit names: saves that failed, removals that were interrupted. A leader that came after this one may
+  // have begun to write, which its commits, unknown here, will name.
   for (const auto& object : storage.list("data")) {
     const std::string folder = folder_of(object.key);
-    if (!folder.starts_with(own) && !live.contains(folder)) doomed.insert(folder);
+    if (!live.contains(folder) && !is_newer(folder, log.epoch())) doomed.insert(folder);
   }
   for (const auto& folder : doomed) {
     storage.remove_all(folder);

@@ -1,5 +1,7 @@
 #include "checkpoint/format/json.h"
 
+#include <set>
+
 #include <ddp/error.h>
 
 namespace ddp::checkpoint {
@@ -12,15 +14,31 @@ constexpr std::size_t kMaximumValues = 16'000'000;
   throw CorruptCheckpoint(std::string(what) + ": " + problem);
 }
 
+/// Of a key that is there twice, one program may believe the first and another the last.
+class KeysOfOpenObjects {
+ public:
+  void on_event(Json::parse_event_t event, const Json& value, std::string_view what) {
+    if (event == Json::parse_event_t::object_start) open_.emplace_back();
+    if (event == Json::parse_event_t::object_end) open_.pop_back();
+    if (event == Json::parse_event_t::key && !open_.back().insert(value.get<std::string>()).second)
+      corrupt(what, "key '" + value.get<std::string>().substr(0, 200) + "' is there twice");
+  }
+
+ private:
+  std::vector<std::set<std::string>> open_;
+};
+
 }  // namespace
 
 Json parse_json(std::string_view text, std::string_view what) {
   std::size_t values = 0;
-  const auto bounded = [&](int depth, Json::parse_event_t /*event*/, Json& /*value*/) {
+  KeysOfOpenObjects keys;
+  const auto bounded = [&](int depth, Json::parse_event_t event, Json& value) {
     if (depth > kMaximumDepth)
       corrupt(what, "JSON nested deeper than " + std::to_string(kMaximumDepth) + " levels");
     if (++values > kMaximumValues)
       corrupt(what, "JSON with more than " + std::to_string(kMaximumValues) + " values");
+    keys.on_event(event, value, what);
     return true;
   };
   try {

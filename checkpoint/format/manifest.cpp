@@ -84,6 +84,9 @@ void check_names(const Manifest& manifest, std::string_view what) {
   for (const auto& tensor : manifest.tensors)
     if (!tensors.emplace(tensor.info.name, tensor.rank).second)
       corrupt(what, "tensor '" + tensor.info.name.substr(0, 200) + "' is there twice");
+  for (const auto& [name, rank] : tensors)
+    if (rank != ManifestTensor::kEveryRank && tensors.contains({name, ManifestTensor::kEveryRank}))
+      corrupt(what, "tensor '" + name.substr(0, 200) + "' is there for every rank and for one");
 }
 
 Json to_json(const ManifestTensor& tensor) {

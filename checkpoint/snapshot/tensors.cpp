@@ -28,11 +28,6 @@ constexpr std::array<std::pair<at::ScalarType, ElementType>, 15> kTypes{
      {at::kUInt64, ElementType::kU64},
      {at::kDouble, ElementType::kF64}}};
 
-/// The real view of a complex tensor; others as they are.
-at::Tensor real_view(const at::Tensor& tensor) {
-  return tensor.is_complex() ? at::view_as_real(tensor) : tensor;
-}
-
 std::optional<ElementType> element_type(at::ScalarType type) {
   type = c10::toRealValueType(type);
   for (const auto& [torch_type, stored] : kTypes)
@@ -56,9 +51,8 @@ TensorInfo stored_info(std::string name, const at::Tensor& tensor) {
 
 void load_into(const at::Tensor& target, const LoadedTensor& loaded) {
   const at::NoGradGuard no_grad;
-  const at::Tensor view = real_view(target);
   // copy_ writes through a conjugate or negative view bit, and moves to the target's device.
-  view.copy_(at::from_blob(loaded.data.get(), view.sizes(), view.options().device(at::kCPU)));
+  target.copy_(at::from_blob(loaded.data.get(), target.sizes(), target.options().device(at::kCPU)));
 }
 
 void Snapshot::add(std::string name, const at::Tensor& tensor, Scope scope) {
