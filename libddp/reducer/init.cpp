@@ -72,7 +72,8 @@ Context init(const InitOptions& options) {
       torchrun_store ? join_torchrun(env, options) : join_job(env, {.timeout = options.init_timeout});
   auto communicator =
       make_host_communicator(communicator_options(env, options), make_prefix_store("comm/", store));
-  auto group = make_store_group(make_prefix_store("group/", store), env.rank, env.world_size);
+  auto group = make_store_group(make_prefix_store("group/", store), env.rank, env.world_size,
+                                [communicator](int rank) { communicator->check_peer(rank); });
   if (env.rank == 0)
     log::info("process group ready", {{"launcher", to_string(env.launcher)},
                                       {"world_size", env.world_size},

@@ -175,7 +175,7 @@ TEST_P(HostCommunicator, GathersEqualSharesToAllOrToOne) {
           Values at_root(DType::kInt16, count * static_cast<std::size_t>(comm.size()));
           comm.gather(input, at_root, root);
           if (comm.rank() != root) continue;
-            EXPECT_EQ(wrong(at_root, DType::kInt16, at), 0u) << count << " root " << root;
+          EXPECT_EQ(wrong(at_root, DType::kInt16, at), 0u) << count << " root " << root;
         }
       }
   });
@@ -392,6 +392,21 @@ TEST_P(HostCommunicator, NoticesAtOnceThatARankLeft) {
   EXPECT_LT(Clock::now() - begin, std::chrono::seconds(20));
   errors.erase(errors.begin() + 1);
   EXPECT_THAT(errors, Each(AllOf(StartsWith("PeerFailure"), HasSubstr("rank 1"), HasSubstr("barrier #2"))));
+}
+
+TEST_P(HostCommunicator, CheckPeerTellsThatARankLeftWithoutACollective) {
+  if (ranks() == 1) GTEST_SKIP() << "one rank has no peers";
+  auto errors = run_ranks(layout(), [&](Communicator& comm) {
+    for (int rank = 0; rank < comm.size(); ++rank) comm.check_peer(rank);
+    comm.barrier();
+    if (comm.rank() == 1) return;
+    for (const Deadline deadline = Deadline::in(std::chrono::seconds(60));; std::this_thread::yield()) {
+      comm.check_peer(1);
+      deadline.check("waiting for check_peer to notice");
+    }
+  });
+  errors.erase(errors.begin() + 1);
+  EXPECT_THAT(errors, Each(AllOf(StartsWith("PeerFailure"), HasSubstr("rank 1"))));
 }
 
 TEST_P(HostCommunicator, AbortFromAnotherThreadEndsTheWaitOfEveryRank) {

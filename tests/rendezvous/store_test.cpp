@@ -192,6 +192,22 @@ TEST_P(StoreTest, GroupExchangesInRankOrderAndLeavesFewKeysBehind) {
   EXPECT_EQ(client()->try_get("3/0", soon()), std::nullopt);
 }
 
+TEST_P(StoreTest, GroupStopsWaitingForARankThatCannotComeAndTakesWhatItGaveBefore) {
+  const auto store = client();
+  const auto group = make_store_group(client(), 0, 2, [&](int rank) {
+    if (rank == 1) throw PeerFailure("rank 1 died");
+  });
+  EXPECT_THROW((void)group->exchange("x", soon()), PeerFailure);
+  bool asked = false;
+  const auto leaving = make_store_group(make_prefix_store("second/", client()), 0, 2, [&](int) {
+    store->set("second/1/1", "given before it left", soon());
+    asked = true;
+    throw PeerFailure("rank 1 left");
+  });
+  EXPECT_EQ(leaving->exchange("x", soon()).at(1), "given before it left");
+  EXPECT_TRUE(asked);
+}
+
 TEST_P(StoreTest, GroupNamesTheRanksThatDidNotCome) {
   const auto group = make_store_group(client(), 0, 4);
   client()->set("1/2", "here", soon());

@@ -120,8 +120,14 @@ SerialExecutor& HostCommunicator::executor_of(const Operation& operation) {
 
 void HostCommunicator::execute(const Operation& operation, bool spin) {
   failure_.check();
+  guarded([&] { dispatch(operation, spin); });
+}
+
+/// What goes wrong in `work` breaks the communicator, here and on the other ranks.
+template <class Work>
+void HostCommunicator::guarded(Work work) {
   try {
-    dispatch(operation, spin);
+    work();
   } catch (const Error& error) {
     fail(error.kind(), error.what());
     failure_.raise();
@@ -161,6 +167,21 @@ void HostCommunicator::fail(ErrorKind kind, const std::string& text) {
 void HostCommunicator::abort(const std::string& reason) {
   fail(ErrorKind::kAborted,
        describe(link_.topology.names[static_cast<std::size_t>(rank())]) + " aborted: " + reason);
+}
+
+void HostCommunicator::check_peer(int rank) {
+  failure_.check();
+  // An operation in flight watches the peers itself, and owns the connections meanwhile.
+  if (rank == this->rank() || !collective_executor_.idle()) return;
+  guarded([&] {
+    const auto& local = link_.members.ranks;
+    const auto found = std::find(local.begin(), local.end(), rank);
+    if (shm_) shm_->sync().check_failure();
+    if (found != local.end())
+      shm_->sync().check_member(static_cast<int>(found - local.begin()));
+    else
+      tcp_->check_peer(rank);
+  });
 }
 
 std::shared_ptr<Communicator> HostCommunicator::split(int color, int key, const CollectiveOptions& options) {

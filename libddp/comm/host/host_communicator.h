@@ -32,11 +32,14 @@ class HostCommunicator final : public Communicator {
   [[nodiscard]] std::shared_ptr<Communicator> split(int color, int key,
                                                     const CollectiveOptions& options) override;
   void abort(const std::string& reason) override;
+  void check_peer(int rank) override;
 
  protected:
   Work submit(Operation operation, bool async) override;
 
  private:
+  template <class Work>
+  void guarded(Work work);
   void execute(const Operation& operation, bool spin);
   void dispatch(const Operation& operation, bool spin);
   void point_to_point(const Operation& operation, bool spin);

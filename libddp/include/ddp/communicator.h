@@ -172,6 +172,10 @@ class Communicator {
   /// thread; never blocks on peers; repeated calls do nothing.
   virtual void abort(const std::string& reason) = 0;
 
+  /// Looks, without blocking, whether this communicator has failed or `rank` has died or closed its communicator, and
+  /// throws that as a collective would. For waits by other means than collectives, which would not notice.
+  virtual void check_peer(int rank) = 0;
+
   [[nodiscard]] std::chrono::nanoseconds default_timeout() const { return default_timeout_; }
   void set_default_timeout(std::chrono::nanoseconds timeout) { default_timeout_ = timeout; }
 

@@ -9,6 +9,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -89,7 +90,12 @@ struct JoinOptions {
 /// hosts without a token and without DDP_ALLOW_INSECURE=1), RendezvousError, TimeoutError.
 [[nodiscard]] std::shared_ptr<Store> join_job(const ClusterEnv& env, const JoinOptions& options = {});
 
-/// The ranks as a Group, by way of a store (below a prefix that nobody else uses).
-[[nodiscard]] std::shared_ptr<Group> make_store_group(std::shared_ptr<Store> store, int rank, int world_size);
+/// Throws when `rank` can no longer come (Communicator::check_peer).
+using CheckPeer = std::function<void(int rank)>;
+
+/// The ranks as a Group, by way of a store (below a prefix that nobody else uses). `check_peer`, where given, is called
+/// several times a second with the rank that is waited for; what it throws ends the wait.
+[[nodiscard]] std::shared_ptr<Group> make_store_group(std::shared_ptr<Store> store, int rank, int world_size,
+                                                      CheckPeer check_peer = {});
 
 }  // namespace ddp

@@ -112,6 +112,15 @@ void LocalSync::check_peer(int index, const WaitContext& context, const std::fun
   if (!over()) fail(ErrorKind::kPeerFailure, context, describe(name(index)) + " died");
 }
 
+void LocalSync::check_member(int index) const {
+  check_failure();
+  const bool closed = members_.rank(index).closed.load(std::memory_order_acquire) != 0;
+  if (!closed && is_alive(members_.lock_fd, members_.slots[static_cast<std::size_t>(index)])) return;
+  check_failure();  // it may have recorded why it goes
+  throw PeerFailure(describe(name(members_.index)) + ": " + describe(name(index)) +
+                    (closed ? " has closed its communicator" : " died"));
+}
+
 void LocalSync::fail(ErrorKind kind, const WaitContext& context, const std::string& what) const {
   throw_error(kind, describe(name(members_.index)) + ": " + describe(context.operation) + ": " + what);
 }

@@ -53,6 +53,8 @@ class LocalSync {
   void record_failure(ErrorKind kind, const std::string& text);
   /// Throws the failure that any rank of the host recorded.
   void check_failure() const;
+  /// Throws when another rank of the host has closed its communicator or died. Never waits.
+  void check_member(int index) const;
   /// Says that this rank closes its communicator in good order.
   void close();
 

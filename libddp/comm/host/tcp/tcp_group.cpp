@@ -30,6 +30,7 @@ class TcpGroup::Impl {
   void run(const Operation& data, Team team, const Operation& of, std::uint64_t digest, const Check& check);
   void fail(ErrorKind kind, const std::string& text);
   void poll_failures();
+  void check_peer(int rank);
   [[nodiscard]] const Mesh& mesh() const { return mesh_; }
   [[nodiscard]] Team everybody() const;
   [[nodiscard]] Team subset(std::span<const int> ranks) const;
@@ -134,6 +135,15 @@ void TcpGroup::Impl::poll_failures() {
   });
 }
 
+void TcpGroup::Impl::check_peer(int rank) {
+  poll_failures();
+  const Peer& peer = mesh_.peer(rank);
+  if (peer.control->left())
+    guarded([&] {
+      throw PeerFailure(describe(mesh_.me) + ": " + describe(peer.name) + " has closed its communicator");
+    });
+}
+
 void TcpGroup::Impl::say_goodbye() noexcept {
   try {
     if (failure_.recorded()) tell(failure_.kind(), failure_.text());
@@ -184,6 +194,10 @@ void TcpGroup::fail(ErrorKind kind, const std::string& text) {
 }
 void TcpGroup::poll_failures() {
   impl_->poll_failures();
+}
+
+void TcpGroup::check_peer(int rank) {
+  impl_->check_peer(rank);
 }
 
 const std::string& TcpGroup::host_of(int rank) const {

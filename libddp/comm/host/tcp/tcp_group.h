@@ -65,6 +65,8 @@ class TcpGroup {
   void fail(ErrorKind kind, const std::string& text);
   /// Looks, without waiting, whether a peer failed or left with an error; records it and throws.
   void poll_failures();
+  /// poll_failures(), and PeerFailure when `rank` has closed its communicator.
+  void check_peer(int rank);
 
   [[nodiscard]] const std::string& host_of(int rank) const;
 
