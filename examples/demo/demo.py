@@ -141,9 +141,9 @@ def draw(options, killed_after, resumed_at):
     undisturbed = curve(options.out / "undisturbed")
     axes.plot(undisturbed.keys(), undisturbed.values(), color="0.75", linewidth=7, label="undisturbed run")
     lines = [line for line in read_metrics(options.out / "killed" / "metrics.jsonl") if "loss" in line]
-    for attempt, color, label in ((0, "tab:blue", "before the kill"), (1, "tab:orange", "after the restart")):
+    for attempt, color, width, label in ((0, "tab:blue", 3.5, "before the kill"), (1, "tab:orange", 1.5, "after the restart")):
         points = [(line["step"], line["loss"]) for line in lines if line["attempt"] == attempt]
-        axes.plot(*zip(*points), color=color, linewidth=1.6, label=label)
+        axes.plot(*zip(*points), color=color, linewidth=width, label=label)
     axes.axvline(killed_after, color="tab:red", linestyle="--", label=f"SIGKILL to rank 1 after step {killed_after}")
     axes.axvline(resumed_at, color="tab:green", linestyle=":", label=f"resumed at step {resumed_at}")
     axes.set(xlabel="step", ylabel="loss, nats a byte (mean over ranks)", title="One rank killed, training resumed: the same curve")

@@ -2,9 +2,10 @@
 
 #include <unistd.h>
 
-#include <cmath>
+#include <charconv>
 #include <cxxopts.hpp>
 #include <iostream>
+#include <sstream>
 
 #include <ddp/error.h>
 
@@ -33,10 +34,9 @@ cxxopts::Options make_parser() {
     out << number;
     return out.str();
   };
-  const auto integer = [&](std::int64_t number) {
-    return value<std::int64_t>()->default_value(text(number));
-  };
-  const auto real = [&](double number) { return value<double>()->default_value(text(number)); };
+  // Numbers are parsed by Checked, whose errors name the option.
+  const auto integer = [&](std::int64_t number) { return value<std::string>()->default_value(text(number)); };
+  const auto real = [&](double number) { return value<std::string>()->default_value(text(number)); };
   const auto word = [](const std::string& preset) { return value<std::string>()->default_value(preset); };
   cxxopts::Options parser("gpt", kIntroduction);
   parser.set_width(110);
@@ -78,30 +78,32 @@ cxxopts::Options make_parser() {
   return parser;
 }
 
-/// An option's value, refused with its name when it is out of range.
+/// An option's value, refused with its name when it is no number or out of range.
 class Checked {
  public:
   explicit Checked(const cxxopts::ParseResult& parsed) : parsed_(parsed) {}
   [[nodiscard]] std::int64_t integer(const std::string& name, std::int64_t low, std::int64_t high) const {
-    const auto number = parsed_[name].as<std::int64_t>();
-    if (number < low || number > high)
-      throw ddp::ConfigError("--" + name + " is " + std::to_string(number) + "; it must be from " +
-                             std::to_string(low) + " to " + std::to_string(high));
-    return number;
+    return number<std::int64_t>(name, "a whole number", low, high);
   }
   [[nodiscard]] double real(const std::string& name, double low, double high) const {
-    const auto number = parsed_[name].as<double>();
-    if (!(number >= low && number <= high)) {
-      std::ostringstream message;
-      message << "--" << name << " is " << number << "; it must be from " << low << " to " << high;
-      throw ddp::ConfigError(message.str());
-    }
-    return number;
+    return number<double>(name, "a number", low, high);
   }
   [[nodiscard]] std::string text(const std::string& name) const { return parsed_[name].as<std::string>(); }
   [[nodiscard]] bool given(const std::string& name) const { return parsed_.count(name) > 0; }
 
  private:
+  template <class Number>
+  [[nodiscard]] Number number(const std::string& name, const char* what, Number low, Number high) const {
+    const std::string written = text(name);
+    const char* end = written.data() + written.size();
+    Number value = 0;
+    const auto parsed = std::from_chars(written.data(), end, value);
+    if (parsed.ec == std::errc() && parsed.ptr == end && value >= low && value <= high) return value;
+    std::ostringstream message;
+    message << "--" << name << " is '" << written.substr(0, 80) << "'; it must be " << what << " from " << low
+            << " to " << high;
+    throw ddp::ConfigError(message.str());
+  }
   const cxxopts::ParseResult& parsed_;
 };
 
