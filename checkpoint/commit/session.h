@@ -112,8 +112,8 @@ class Session {
   SessionOptions options_;
   std::unique_ptr<CommitLog> log_;  ///< rank 0, once it leads
   LogView view_;                    ///< rank 0, read-only: the log as it was when restore() began
-  std::uint64_t attempts_ =
-      0;  ///< rank 0: saves begun by this leader, so that a repeated step has its own folder
+  /// Rank 0: saves begun by this leader, so that a repeated step has its own folder.
+  std::uint64_t attempts_ = 0;
 };
 
 }  // namespace ddp::checkpoint

@@ -105,8 +105,7 @@ bool Session::save(std::int64_t step, bool stop, const std::function<std::vector
   return plan.stop;
 }
 
-// 1. Every rank says what it has; rank 0 says where it goes. Buffers come with a checksum, to learn which are
-// equal.
+// 1. Every rank says what it has; rank 0 says where it goes. Buffers come with a checksum, to learn which are equal.
 std::string Session::announce(std::int64_t step, bool stop, const std::vector<SavedTensor>& tensors) {
   Json json = {{"structure", sha256(structure_of(tensors))}, {"stop", stop}, {"buffers", Json::array()}};
   for (const auto& tensor : tensors)

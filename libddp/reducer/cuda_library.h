@@ -3,9 +3,8 @@
 
 namespace ddp {
 
-/// Opens libtorch_cuda.so beside the loaded libtorch_cpu.so; must come before the first call that asks for
-/// CUDA. Returns the number of devices. Throws ConfigError that says what is missing: the library, or a
-/// driver with a device.
+/// Opens libtorch_cuda.so beside the loaded libtorch_cpu.so; must come before the first call that asks for CUDA.
+/// Returns the number of devices. Throws ConfigError that says what is missing: the library, or a driver with a device.
 int open_cuda();
 
 }  // namespace ddp

@@ -107,8 +107,7 @@ Gradients gradients(const M& module) {
   return result;
 }
 
-/// On the concatenated batch; modules whose output depends on the batch they see (batch norm) on each shard,
-/// averaged.
+/// On the concatenated batch; modules whose output depends on the batch they see (batch norm) on each shard, averaged.
 template <class M>
 Gradients reference(int ranks, torch::ScalarType type, bool by_shard) {
   M module = make<M>(type);

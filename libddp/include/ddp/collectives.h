@@ -2,9 +2,8 @@
 //
 //   ddp::all_reduce(context.communicator(), loss, {.op = ddp::ReduceOp::kMean});
 //
-// Tensors must be contiguous; in-place ones are written where they are. Errors and threads: as
-// ddp/communicator.h, and Error for a tensor that is on another device, not contiguous or of an unsupported
-// dtype.
+// Tensors must be contiguous; in-place ones are written where they are. Errors and threads: as ddp/communicator.h, and
+// Error for a tensor that is on another device, not contiguous or of an unsupported dtype.
 #pragma once
 
 #include <ATen/core/Tensor.h>

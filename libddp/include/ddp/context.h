@@ -1,9 +1,8 @@
 // A rank's view of its job: who it is, and what connects it to the others. Made once, by ddp::init(), and
 // passed to what needs it.
 //
-//   ddp::Context context = ddp::init();       // torchrun, ddprun, mpirun, Slurm, PyTorchJob, or nothing at
-//   all: one process if (context.rank() == 0) std::cout << "training on " << context.world_size() << "
-//   ranks\n";
+//   ddp::Context context = ddp::init();  // torchrun, ddprun, mpirun, Slurm, PyTorchJob, or nothing: one process
+//   if (context.rank() == 0) std::cout << "training on " << context.world_size() << " ranks\n";
 //
 // Contexts are handles: copies share the same connections, which close with the last copy. Accessors may be
 // called from any thread; the communicator and the group have their own rules.
@@ -33,9 +32,8 @@ class Context {
   [[nodiscard]] const std::shared_ptr<Store>& store() const;
   /// The ranks as the checkpoint library sees them.
   [[nodiscard]] Group& group() const;
-  operator Group&() const {
-    return group();
-  }  // NOLINT(google-explicit-constructor): a Context is a Group to those who know only that
+  // NOLINTNEXTLINE(google-explicit-constructor): a Context is a Group to those who know only that
+  operator Group&() const { return group(); }
 
   /// A context from parts: tests, and programs that bring their own communicator.
   Context(ClusterEnv env, std::shared_ptr<Store> store, std::shared_ptr<Communicator> communicator,

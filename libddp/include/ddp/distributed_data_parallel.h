@@ -25,14 +25,13 @@ namespace ddp {
 struct DistributedDataParallelOptions {
   double bucket_cap_mb = 25;   ///< MiB of gradients that are reduced together
   double first_bucket_mb = 1;  ///< MiB of the first bucket: small, so that communication starts early
-  bool broadcast_buffers =
-      true;  ///< rank 0's buffers (running statistics) to all before each training forward
+  /// Rank 0's buffers (running statistics) to all before each training forward.
+  bool broadcast_buffers = true;
 };
 
 class Reducer;
 
-/// What does not depend on the module's type. Throws MismatchError from the constructor when the ranks'
-/// modules differ.
+/// What does not depend on the module's type. Throws MismatchError from the constructor when the ranks' modules differ.
 class DataParallelBase : public Stateful {
  public:
   DataParallelBase(std::shared_ptr<torch::nn::Module> module, const Context& context,
@@ -41,9 +40,8 @@ class DataParallelBase : public Stateful {
   DataParallelBase& operator=(const DataParallelBase&) = delete;
   ~DataParallelBase() override;
 
-  /// While the returned guard lives, backward() adds to local gradients without communication. The first
-  /// backward after it reduces what has been accumulated. The guard must cover backward(), on every rank
-  /// alike.
+  /// While the returned guard lives, backward() adds to local gradients without communication. The first backward after
+  /// it reduces what has been accumulated. The guard must cover backward(), on every rank alike.
   class NoSync {
    public:
     explicit NoSync(std::shared_ptr<Reducer> reducer);
@@ -62,8 +60,7 @@ class DataParallelBase : public Stateful {
   /// Buckets that gradients are reduced in; changes once, before the second iteration.
   [[nodiscard]] std::size_t bucket_count() const;
 
-  /// The rebuilt bucket order: part of a bitwise resume, because buckets decide the order of sums between
-  /// hosts.
+  /// The rebuilt bucket order: part of a bitwise resume, because buckets decide the order of sums between hosts.
   [[nodiscard]] std::string save_state() const override;
   void load_state(std::string_view state) override;
 

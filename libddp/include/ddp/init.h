@@ -1,7 +1,6 @@
 // Joins the job this process was started for.
 //
-//   ddp::Context context = ddp::init();       // torchrun, ddprun, mpirun, Slurm, PyTorchJob, or nothing at
-//   all: one process
+//   ddp::Context context = ddp::init();  // torchrun, ddprun, mpirun, Slurm, PyTorchJob, or nothing: one process
 #pragma once
 
 #include <chrono>
@@ -12,8 +11,7 @@
 namespace ddp {
 
 struct InitOptions {
-  /// "cpu" or "cuda"; with "cuda" the device is the one of local_rank, and libtorch_cuda is loaded now and
-  /// not before.
+  /// "cpu" or "cuda"; with "cuda" the device is the one of local_rank, and libtorch_cuda is loaded now and not before.
   std::string device = "cpu";
   /// For finding the other ranks.
   std::chrono::nanoseconds init_timeout = std::chrono::minutes(5);

@@ -1,8 +1,8 @@
 // A small key-value store that the ranks of one job share while they find each other and vote.
 //
-//   auto store = ddp::connect_store(endpoint, options);           // or the StoreServer's own in_process
-//   client store->set("ranks/3/address", "10.0.0.7:4100", deadline); std::string peer =
-//   store->get("ranks/2/address", deadline);   // waits until somebody sets it
+//   std::shared_ptr<ddp::Store> store = ddp::connect_store({.endpoint = {"node-1", 29500}, .token = token});
+//   store->set("ranks/3/address", "10.0.0.7:4100", deadline);
+//   std::string peer = store->get("ranks/2/address", deadline);  // waits until somebody sets it
 //
 // All calls may come from any thread. Keys are at most 1 KiB, values at most 16 MiB of arbitrary bytes. Every
 // call throws TimeoutError at its deadline (naming key and endpoint) and RendezvousError when the connection
@@ -49,8 +49,7 @@ class Store {
   virtual bool erase(std::string_view key, Deadline deadline) = 0;
 };
 
-/// A view of `store` in which every key gets `prefix` in front: one per restart attempt, one per
-/// communicator.
+/// A view of `store` in which every key gets `prefix` in front: one per restart attempt, one per communicator.
 [[nodiscard]] std::shared_ptr<Store> make_prefix_store(std::string prefix, std::shared_ptr<Store> store);
 
 }  // namespace ddp
