@@ -26,7 +26,7 @@ struct LogEntry {
   std::string nonce;
   // Of a commit:
   std::int64_t step = 0;
-  std::string folder;           ///< "data/000002-91c0.../000000000200.1"
+  std::string folder;           ///< "data/000002-91c0.../0000000200.1"
   std::string manifest_sha256;  ///< of folder + "/manifest.json"
   bool operator==(const LogEntry&) const = default;
 };

@@ -1,5 +1,6 @@
 // Saving and restoring named tensors by all ranks together, torch-free: what Checkpointer does once tensors
-// are plain bytes. The steps are those of docs/checkpoint-protocol.md.
+// are plain bytes. docs/checkpoint-protocol.md tells the steps; log.h, session_save.cpp, session_restore.cpp and
+// retention.h say which of them is theirs.
 //
 // Collective: all ranks call save() and restore() in the same order; one thread a rank.
 #pragma once

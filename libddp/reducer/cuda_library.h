@@ -1,4 +1,5 @@
-// CUDA on request: a rank on CPU does not pay for libtorch_cuda (about 350 MB and 0.3 s; docs/building.md).
+// CUDA on request: a rank on CPU does not pay for libtorch_cuda (about 350 MB and 0.3 s;
+// docs/decisions/0013-cuda-is-opened-when-asked-for.md).
 #pragma once
 
 namespace ddp {

@@ -175,7 +175,7 @@ TEST_P(HostCommunicator, GathersEqualSharesToAllOrToOne) {
           Values at_root(DType::kInt16, count * static_cast<std::size_t>(comm.size()));
           comm.gather(input, at_root, root);
           if (comm.rank() != root) continue;
-            EXPECT_EQ(wrong(at_root, DType::kInt16, at), 0u) << count << " root " << root;
+          EXPECT_EQ(wrong(at_root, DType::kInt16, at), 0u) << count << " root " << root;
         }
       }
   });
@@ -321,8 +321,7 @@ TEST_P(HostCommunicator, GivesTheSameBitsOnEveryRankAndInEveryRun) {
   EXPECT_THAT(results, Each(results[0]));
 }
 
-// --- Disagreement, deadlines, abort
-// ---------------------------------------------------------------------------------------------
+// --- Disagreement, deadlines, abort ----------------------------------------------------------------------------------
 
 TEST_P(HostCommunicator, ReportsADisagreementOnEveryRankShowingBothSides) {
   if (ranks() == 1) GTEST_SKIP() << "one rank agrees with itself";

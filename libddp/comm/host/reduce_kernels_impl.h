@@ -23,8 +23,7 @@ namespace {
 
 constexpr std::size_t kBlock = 512;  // elements accumulated in the first-level cache before they are stored
 
-// --- 16-bit formats: widened by blocks, accumulated as float
-// -------------------------------------------------------------------
+// --- 16-bit formats: widened by blocks, accumulated as float ---------------------------------------------------------
 
 struct Half {
   static float to_float(std::uint16_t h) {
@@ -104,8 +103,7 @@ struct Brain {
   }
 };
 
-// --- Formats: how a block gets into and out of accumulators
-// --------------------------------------------------------------------
+// --- Formats: how a block gets into and out of accumulators ----------------------------------------------------------
 
 template <class T>
 struct Plain {
@@ -123,8 +121,7 @@ struct Widened {
   static void store(std::uint16_t* out, const float* in, std::size_t n) { Conversion::narrow(out, in, n); }
 };
 
-// --- Operations
-// ----------------------------------------------------------------------------------------------------------------
+// --- Operations ------------------------------------------------------------------------------------------------------
 
 struct Sum {
   template <class T>
@@ -232,8 +229,7 @@ void reduce_plain(void* destination, const void* const* inputs, std::size_t n, s
   }
 }
 
-// --- Dispatch
-// ------------------------------------------------------------------------------------------------------------------
+// --- Dispatch --------------------------------------------------------------------------------------------------------
 
 /// Sum and product of integers wrap, so they run on unsigned types of the same width.
 template <class Op>

@@ -15,6 +15,7 @@ namespace ddp {
 /// The tensor's memory as a buffer; the tensor must outlive the operation.
 [[nodiscard]] Buffer as_buffer(const at::Tensor& tensor);
 
+/// In place on every rank, as broadcast; reduce writes root's tensor only.
 Work all_reduce(Communicator& communicator, const at::Tensor& tensor, const CollectiveOptions& options = {});
 Work broadcast(Communicator& communicator, const at::Tensor& tensor, int root,
                const CollectiveOptions& options = {});
@@ -26,6 +27,7 @@ Work all_gather(Communicator& communicator, const at::Tensor& input, const at::T
 /// input.numel() == size * output.numel().
 Work reduce_scatter(Communicator& communicator, const at::Tensor& input, const at::Tensor& output,
                     const CollectiveOptions& options = {});
+/// Equal numbers of elements, a multiple of size, in different memory.
 Work all_to_all(Communicator& communicator, const at::Tensor& input, const at::Tensor& output,
                 const CollectiveOptions& options = {});
 Work send(Communicator& communicator, const at::Tensor& tensor, int destination,

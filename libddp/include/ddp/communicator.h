@@ -8,7 +8,10 @@
 //
 // Rules, on every backend:
 // - All ranks of a communicator call the same collectives in the same order, from one thread at a time per rank.
-// - Blocking calls run in the calling thread. With async_op they are queued, run in order, and the returned Work tells.
+// - Blocking calls run in the calling thread. With async_op they are queued and run in order by a thread of the
+//   communicator, and the returned Work tells; a blocking call behind queued ones waits for its turn there.
+// - A call with arguments that do not fit (counts, dtypes, ranks, null pointers, an op that the dtype does not have)
+//   throws Error before anything is sent, and leaves the communicator as it was.
 // - Every operation carries sequence number, kind, dtype and count. Ranks that disagree get a MismatchError showing
 //   both sides; a rank that dies or stops gives PeerFailure or TimeoutError naming rank, host, operation and sequence
 //   number.
@@ -146,7 +149,8 @@ class Communicator {
                   const CollectiveOptions& options = {});
   /// input.count == size() * output.count; rank r gets the reduced share r.
   Work reduce_scatter(ConstBuffer input, Buffer output, const CollectiveOptions& options = {});
-  /// Share r of input goes to rank r; share r of output comes from rank r. Equal counts, a multiple of size().
+  /// Share r of input goes to rank r; share r of output comes from rank r. Equal counts, a multiple of size();
+  /// not in place.
   Work all_to_all(ConstBuffer input, Buffer output, const CollectiveOptions& options = {});
   /// Every rank's input to root's output (size() * input.count there; ignored elsewhere).
   Work gather(ConstBuffer input, Buffer output, int root, const CollectiveOptions& options = {});
@@ -155,6 +159,7 @@ class Communicator {
   /// Point to point; matched per pair in call order. A blocking send may wait for the matching recv.
   Work send(ConstBuffer buffer, int destination, const CollectiveOptions& options = {});
   Work recv(Buffer buffer, int source, const CollectiveOptions& options = {});
+  /// Over once every rank has come.
   Work barrier(const CollectiveOptions& options = {});
 
   /// Subgroups: ranks with the same color form one, ordered by (key, rank). Collective over all ranks; a

@@ -25,12 +25,14 @@ class Context {
   [[nodiscard]] int rank() const { return env().rank; }
   [[nodiscard]] int world_size() const { return env().world_size; }
   [[nodiscard]] int local_rank() const { return env().local_rank; }
+  /// What InitOptions::device asked for; of several GPUs the one numbered local_rank().
   [[nodiscard]] c10::Device device() const;
+  /// Over all ranks of the job. Used by one thread at a time, see ddp/communicator.h; it lives as long as the context.
   [[nodiscard]] Communicator& communicator() const;
   [[nodiscard]] const std::shared_ptr<Communicator>& shared_communicator() const;
   /// The job's store, below this restart attempt's prefix.
   [[nodiscard]] const std::shared_ptr<Store>& store() const;
-  /// The ranks as the checkpoint library sees them.
+  /// The ranks as the checkpoint library sees them: they exchange by way of the store. One thread at a time.
   [[nodiscard]] Group& group() const;
   // NOLINTNEXTLINE(google-explicit-constructor): a Context is a Group to those who know only that
   operator Group&() const { return group(); }

@@ -5,9 +5,11 @@
 //                                {"optimizer", optimizer},  // AdamW, Adam, SGD, Adagrad, RMSprop
 //                                {"sampler", sampler},      // any ddp::Stateful
 //                                {"random", generator},     // at::Generator
-//                                {"losses", losses}};       // numbers, strings, vectors, tensors
+//                                {"losses", losses}};       // values, see below
 //
-// Entries refer to their objects, which must outlive the state (a holder or shared_ptr keeps its module alive).
+// Values are std::int64_t, double, bool, std::string, at::Tensor, and std::vector of char, float, double or
+// std::int64_t. Entries refer to their objects, which must outlive the state (a holder or shared_ptr keeps its module
+// alive).
 //
 // Stored once, the bytes divided over the ranks: parameters, optimizer state (by parameter NAME, through the modules of
 // the same State), and buffers as long as they are equal on all ranks. Stored for each rank: everything else, and
@@ -75,8 +77,8 @@ class State {
     static std::shared_ptr<StateEntry> make(std::string name, T& value);
   };
 
-  /// Throws ConfigError for names that are empty, twice there or have other characters, and for an optimizer
-  /// of a kind that is not supported.
+  /// Throws ConfigError for names that are empty, twice there or have other characters, for an optimizer of a kind that
+  /// is not supported, a module that is null and a generator that is undefined.
   State(std::initializer_list<Entry> entries);
   /// Adds one more, with the same rules.
   void add(const Entry& entry);

@@ -1,9 +1,10 @@
 // How the ranks of one host wait for each other: every rank counts the synchronisations it has come to, in its own
 // cache line of the control segment; a synchronisation is over when all counters have reached its number.
 //
-// A waiting rank spins for a few microseconds, then sleeps on the missing rank's counter in slices of
-// milliseconds. Between slices it looks whether a failure was recorded, whether the missing rank still lives,
-// and what time it is. So death is noticed within a slice and no wait outlives its deadline.
+// A waiting rank spins for some 20 microseconds, offers its core to others for a millisecond, then sleeps on the
+// missing rank's counter in slices of 5 ms. Between slices it looks whether a failure was recorded, whether the rank it
+// waits for still lives, and what time it is. So death of that rank is noticed within a slice and no wait outlives its
+// deadline.
 //
 // One thread at a time, except for record_failure and wake_all.
 #pragma once

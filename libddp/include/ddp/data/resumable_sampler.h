@@ -42,8 +42,10 @@ class ResumableSampler : public Stateful {
   ResumableSampler(std::int64_t size, const Context& context, const SamplerOptions& options = {})
       : ResumableSampler(size, context.rank(), context.world_size(), options) {}
 
-  /// Up to `count` indices in [0, size), fewer at the end of the epoch, none after it. Counted as consumed.
+  /// Up to `count` indices in [0, size), fewer at the end of the epoch, none after it. Counted as consumed. Throws
+  /// Error for a negative count.
   [[nodiscard]] std::vector<std::int64_t> next(std::int64_t count);
+  /// Shuffles anew and begins at position 0. Throws Error for a negative epoch.
   void start_epoch(std::int64_t epoch);
 
   [[nodiscard]] std::int64_t epoch() const { return epoch_; }
