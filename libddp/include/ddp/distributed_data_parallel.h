@@ -6,7 +6,7 @@
 //   parallel.forward(tokens).backward();     // .grad now holds the mean over ranks
 //   optimizer.step();
 //
-// Use it from one training thread, with one forward and backward a step on every rank alike. Gradients are views of
+// Use it from one training thread, with the same forwards and backwards on every rank. Gradients are views of
 // communication buffers: zero_grad(), in either form, keeps working. A loss that is a mean over the rank's batch gives,
 // with equal batches, the gradient of the mean over all batches.
 //

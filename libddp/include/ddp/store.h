@@ -4,9 +4,10 @@
 //   store->set("ranks/3/address", "10.0.0.7:4100", deadline);
 //   std::string peer = store->get("ranks/2/address", deadline);  // waits until somebody sets it
 //
-// All calls may come from any thread. Keys have 1 byte to 1 KiB, values at most 16 MiB of arbitrary bytes; others are
-// an Error. Every call throws TimeoutError at its deadline (naming key and endpoint) and RendezvousError when the
-// connection is lost for good or the server refuses. docs/store-protocol.md specifies the bytes.
+// All calls may come from any thread. Keys have 1 byte to 1 KiB, values at most 16 MiB of arbitrary bytes; a client
+// refuses others with Error. Every call throws TimeoutError at its deadline (naming key and endpoint) and
+// RendezvousError when the connection is lost for good or the server refuses. docs/store-protocol.md specifies the
+// bytes.
 #pragma once
 
 #include <cstdint>
