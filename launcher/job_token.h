@@ -10,9 +10,8 @@
 
 namespace ddp::launcher {
 
-/// The token given by DDP_JOB_TOKEN or DDP_JOB_TOKEN_FILE, or a random one on a single node. Empty only when
-/// several nodes run with DDP_ALLOW_INSECURE=1; without that such a job is a ConfigError that says what to
-/// do.
+/// The token given by DDP_JOB_TOKEN or DDP_JOB_TOKEN_FILE, or a random one on a single node. Empty only when several
+/// nodes run with DDP_ALLOW_INSECURE=1; without that such a job is a ConfigError that says what to do.
 [[nodiscard]] std::string job_token(const Options& options, const Environment& environment);
 
 /// A memory file that holds `token` and can no longer be changed. Close-on-exec.

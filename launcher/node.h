@@ -10,8 +10,7 @@
 
 namespace ddp::launcher {
 
-/// cgroup v2 cpu.max ("150000 100000", "max 100000") as whole CPUs, rounded up; nullopt: no limit or not
-/// readable.
+/// cgroup v2 cpu.max ("150000 100000", "max 100000") as whole CPUs, rounded up; nullopt: no limit or not readable.
 [[nodiscard]] std::optional<int> parse_cpu_max(std::string_view text);
 /// cgroup v1 cpu.cfs_quota_us and cpu.cfs_period_us; a quota of -1 is no limit.
 [[nodiscard]] std::optional<int> parse_cfs_quota(std::string_view quota, std::string_view period);

@@ -1,21 +1,17 @@
 // How the ddpruns of several nodes act as one. They meet in the store that node 0's ddprun hosts; attempt n
 // uses the keys "agent/n/...".
 //
-//   1. Node 0 sets "agent/current" to n; everybody else reads it. Every node sets "agent/n/here/<node>" and
-//   waits for all nodes, with
-//      the join timeout. Node 0 chooses a port for the workers' MASTER_PORT and sets "agent/n/port".
-//   2. A node where a worker fails tries to create "agent/n/over" with the reason; the first one wins. All
-//   nodes wait for that key and
-//      stop their workers when it appears.
-//   3. A node whose workers have all returned 0 counts itself in "agent/n/done"; the last one creates
-//   "agent/n/over" as "succeeded".
-//   4. Every node raises "agent/beat/<node>" every second. Node 0 ends the attempt when one has been silent
-//   for the heartbeat timeout.
-//      When node 0 itself is lost, the connection to the store is: the others stop their workers and try to
-//      join again.
-//   5. After "over" everybody goes on with attempt n + 1, or ends when that would be more than max_restarts.
-//   A ddprun that was itself
-//      restarted finds its "here" in attempt n already: it ends that attempt and joins the next.
+//   1. Node 0 sets "agent/current" to n; everybody else reads it. Every node sets "agent/n/here/<node>" and waits for
+//      all nodes, with the join timeout. Node 0 chooses a port for the workers' MASTER_PORT and sets "agent/n/port".
+//   2. A node where a worker fails tries to create "agent/n/over" with the reason; the first one wins. All nodes wait
+//      for that key and stop their workers when it appears.
+//   3. A node whose workers have all returned 0 counts itself in "agent/n/done"; the last one creates "agent/n/over"
+//      as "succeeded".
+//   4. Every node raises "agent/beat/<node>" every second. Node 0 ends the attempt when one has been silent for the
+//      heartbeat timeout. When node 0 itself is lost, the connection to the store is: the others stop their workers
+//      and try to join again.
+//   5. After "over" everybody goes on with attempt n + 1, or ends when that would be more than max_restarts. A ddprun
+//      that was itself restarted finds its "here" in attempt n already: it ends that attempt and joins the next.
 //
 // One Nodes object lives as long as the connection; threads inside.
 #pragma once

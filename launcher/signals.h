@@ -1,5 +1,4 @@
-// The signals ddprun handles, as a descriptor that poll() can wait on. Made before any thread is started; one
-// thread.
+// The signals ddprun handles, as a descriptor that poll() can wait on. Made before any thread is started; one thread.
 #pragma once
 
 #include <csignal>
@@ -11,8 +10,7 @@ namespace ddp::launcher {
 
 class Signals {
  public:
-  /// Blocks SIGCHLD, SIGTERM, SIGINT, SIGHUP, SIGUSR1 and SIGUSR2 for this thread and those it starts;
-  /// ignores SIGPIPE.
+  /// Blocks SIGCHLD, SIGTERM, SIGINT, SIGHUP, SIGUSR1 and SIGUSR2 for this thread and those it starts; ignores SIGPIPE.
   Signals();
   [[nodiscard]] int fd() const { return fd_.get(); }
   /// What has arrived, in order of arrival; never blocks.

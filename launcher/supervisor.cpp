@@ -209,8 +209,7 @@ int Supervisor::poll_timeout() const {
 
 Outcome Supervisor::outcome() const {
   if (stop_signal_ != 0) {
-    // 128 + signal unless the workers chose a code of their own; never 0, which would say that the job is
-    // done.
+    // 128 + signal unless the workers chose a code of their own; never 0, which would say that the job is done.
     int code = 0;
     for (const auto& worker : workers_) code = std::max(code, exit_code(*worker->status));
     return {Outcome::kStopped, code == 0 ? 128 + stop_signal_ : code, failure_};

@@ -1,15 +1,12 @@
 // One attempt: starts this node's workers, relays their output, and sees them all to their end.
 //
 //   1. All workers start. One that cannot be executed ends the attempt: trying again would not help.
-//   2. The first worker to fail is the root cause. It is told to the other nodes; the other workers get
-//   SIGTERM, and SIGKILL when they
-//      are still there after kFailureGrace (they will mostly have noticed by themselves).
-//   3. SIGTERM, SIGINT or SIGHUP to ddprun goes to all workers; after the grace period, or at a second such
-//   signal, SIGKILL follows.
-//      SIGUSR1 and SIGUSR2 are passed on.
-//   4. When all workers have ended, whatever they left running is killed, also what moved to a session of its
-//   own: ddprun is the
-//      subreaper of all of it. The rest of their output is written out.
+//   2. The first worker to fail is the root cause. It is told to the other nodes; the other workers get SIGTERM, and
+//      SIGKILL when they are still there after kFailureGrace (they will mostly have noticed by themselves).
+//   3. SIGTERM, SIGINT or SIGHUP to ddprun goes to all workers; after the grace period, or at a second such signal,
+//      SIGKILL follows. SIGUSR1 and SIGUSR2 are passed on.
+//   4. When all workers have ended, whatever they left running is killed, also what moved to a session of its own:
+//      ddprun is the subreaper of all of it. The rest of their output is written out.
 //
 // One thread, the main one (see worker_process.h).
 #pragma once

@@ -1,10 +1,9 @@
 // The create-once commit log: who may write checkpoints, and which ones exist. Steps 1, 4, 5 and 6 of
 // docs/checkpoint-protocol.md.
 //
-// log/000000000001, log/000000000002, ... are created, never changed, never removed. Each is {open}: "from
-// here on epoch E with nonce N leads", or {commit}: "checkpoint S of epoch E is complete". Whoever leads
-// writes into the slot after the last one it knows; finding that slot taken by another nonce, it knows that
-// it leads no more.
+// log/000000000001, log/000000000002, ... are created, never changed, never removed. Each is {open}: "from here on
+// epoch E with nonce N leads", or {commit}: "checkpoint S of epoch E is complete". Whoever leads writes into the slot
+// after the last one it knows; finding that slot taken by another nonce, it knows that it leads no more.
 //
 // Rank 0 only; one thread.
 #pragma once
@@ -27,7 +26,7 @@ struct LogEntry {
   std::string nonce;
   // Of a commit:
   std::int64_t step = 0;
-  std::string folder;           ///< "data/000002-91c0.../000000000200.1"
+  std::string folder;           ///< "data/000002-91c0.../0000000200.1"
   std::string manifest_sha256;  ///< of folder + "/manifest.json"
   bool operator==(const LogEntry&) const = default;
 };

@@ -1,5 +1,6 @@
 // Saving and restoring named tensors by all ranks together, torch-free: what Checkpointer does once tensors
-// are plain bytes. The steps are those of docs/checkpoint-protocol.md.
+// are plain bytes. docs/checkpoint-protocol.md tells the steps; log.h, session_save.cpp, session_restore.cpp and
+// retention.h say which of them is theirs.
 //
 // Collective: all ranks call save() and restore() in the same order; one thread a rank.
 #pragma once
@@ -112,8 +113,8 @@ class Session {
   SessionOptions options_;
   std::unique_ptr<CommitLog> log_;  ///< rank 0, once it leads
   LogView view_;                    ///< rank 0, read-only: the log as it was when restore() began
-  std::uint64_t attempts_ =
-      0;  ///< rank 0: saves begun by this leader, so that a repeated step has its own folder
+  /// Rank 0: saves begun by this leader, so that a repeated step has its own folder.
+  std::uint64_t attempts_ = 0;
 };
 
 }  // namespace ddp::checkpoint

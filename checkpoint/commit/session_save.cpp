@@ -1,5 +1,5 @@
 // Session::save. The numbers are those of docs/checkpoint-protocol.md:
-//   1 announce, 2 plan (the same on every rank), 3 write shares, 4 manifest and commit by rank 0, 5 tidy.
+//   2 announce and plan (the same on every rank), 3 write shares, 4 manifest and commit by rank 0, 8 tidy.
 #include <cstdio>
 
 #include <ddp/error.h>
@@ -105,8 +105,7 @@ bool Session::save(std::int64_t step, bool stop, const std::function<std::vector
   return plan.stop;
 }
 
-// 1. Every rank says what it has; rank 0 says where it goes. Buffers come with a checksum, to learn which are
-// equal.
+// 2. Every rank says what it has; rank 0 says where it goes. Buffers come with a checksum, to learn which are equal.
 std::string Session::announce(std::int64_t step, bool stop, const std::vector<SavedTensor>& tensors) {
   Json json = {{"structure", sha256(structure_of(tensors))}, {"stop", stop}, {"buffers", Json::array()}};
   for (const auto& tensor : tensors)
@@ -136,7 +135,7 @@ void Session::require_same_structure(const std::vector<std::string>& answers,
                       "'; model and optimizer must be the same on all ranks");
 }
 
-// 2. From the same answers every rank computes the same division of work.
+// 2, second half. From the same answers every rank computes the same division of work.
 Session::Plan Session::make_plan(std::int64_t step, const std::vector<std::string>& answers,
                                  const std::vector<SavedTensor>& tensors) const {
   Plan plan{.step = step};
@@ -238,7 +237,7 @@ std::uint64_t Session::commit(const Plan& plan, const std::vector<SavedTensor>& 
   return total;
 }
 
-// 5. The checkpoint is safe; what goes wrong from here on is only told, and done again after the next save.
+// 8. The checkpoint is safe; what goes wrong from here on is only told, and done again after the next save.
 void Session::tidy(const Plan& plan) {
   try {
     storage_->put("latest", dump({{"step", plan.step}, {"folder", plan.folder}}) + "\n");

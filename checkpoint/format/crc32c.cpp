@@ -15,8 +15,7 @@ namespace {
 constexpr std::uint32_t kPolynomial = 0x82f63b78;
 using Tables = std::array<std::array<std::uint32_t, 256>, 8>;
 
-// Table k advances a byte's contribution by k more zero bytes, so that eight bytes take eight look-ups at
-// once.
+// Table k advances a byte's contribution by k more zero bytes, so that eight bytes take eight look-ups at once.
 constexpr Tables make_tables() {
   Tables tables{};
   for (std::uint32_t byte = 0; byte < 256; ++byte) {

@@ -1,5 +1,4 @@
-// One named thing of a State: how it becomes tensors and comes back. Tensor names begin with the entry's name
-// and "/".
+// One named thing of a State: how it becomes tensors and comes back. Tensor names begin with the entry's name and "/".
 #pragma once
 
 #include <ATen/core/Tensor.h>

@@ -1,5 +1,4 @@
-// System calls on files with errors as StorageError: "cannot write /runs/demo/x: No space left on device
-// (host n7)".
+// System calls on files with errors as StorageError: "cannot write /runs/demo/x: No space left on device (host n7)".
 #pragma once
 
 #include <cstddef>

@@ -179,8 +179,8 @@ void PosixStorage::remove_unfinished(std::string_view folder) {
   });
   for (const auto& path : found) {
     if (::unlink(path.c_str()) != 0 && errno != ENOENT) storage_failed("remove", path, errno);
-    ::rmdir(
-        path.parent_path().c_str());  // goes when it is empty; it was nothing but the folder of that writer
+    // Goes when it is empty; it was nothing but the folder of that writer.
+    ::rmdir(path.parent_path().c_str());
   }
 }
 

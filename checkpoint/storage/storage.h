@@ -37,8 +37,7 @@ class Storage {
   Storage& operator=(const Storage&) = delete;
   virtual ~Storage() = default;
 
-  /// Makes the object, whole and durable, unless there is one of that key. Of several callers exactly one
-  /// gets kYes.
+  /// Makes the object, whole and durable, unless there is one of that key. Of several callers exactly one gets kYes.
   [[nodiscard]] virtual Created create(std::string_view key, Pieces pieces) = 0;
   /// Makes or replaces the object; a reader sees the old one or the new one.
   virtual void put(std::string_view key, std::string_view bytes) = 0;
@@ -61,8 +60,7 @@ class Storage {
 
 /// create() of one string.
 [[nodiscard]] Created create(Storage& storage, std::string_view key, std::string_view text);
-/// The whole object; nullopt when there is none. Throws CorruptCheckpoint when it has more than `limit`
-/// bytes.
+/// The whole object; nullopt when there is none. Throws CorruptCheckpoint when it has more than `limit` bytes.
 [[nodiscard]] std::optional<std::string> read_all(Storage& storage, std::string_view key,
                                                   std::uint64_t limit);
 /// Throws CorruptCheckpoint unless `key` obeys the rule above: keys may come out of files.

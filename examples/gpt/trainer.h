@@ -47,8 +47,8 @@ class Trainer {
   MetricsFile metrics_;
 };
 
-/// Loads the newest checkpoint and writes text with it, without disturbing a job that trains on. Throws ddp::ConfigError
-/// when there is no checkpoint, or one of another model.
+/// Loads the newest checkpoint and writes text with it, without disturbing a job that trains on. Throws
+/// ddp::ConfigError when there is no checkpoint, or one of another model.
 void write_sample_of_checkpoint(const Options& options, ddp::Group& ranks);
 
 }  // namespace gpt

@@ -3,8 +3,8 @@
 #include <torch/torch.h>
 
 int main() {
-  ddp::Context context =
-      ddp::init();  // ddprun, torchrun, mpirun, Slurm, a PyTorchJob pod, or nothing: one process
+  // ddprun, torchrun, mpirun, Slurm, a PyTorchJob pod, or nothing: one process.
+  ddp::Context context = ddp::init();
   torch::manual_seed(1);
   torch::nn::Sequential model(torch::nn::Linear(2, 32), torch::nn::Tanh(), torch::nn::Linear(32, 1));
   ddp::DistributedDataParallel<torch::nn::Sequential> parallel(model, context);

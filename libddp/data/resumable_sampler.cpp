@@ -14,8 +14,7 @@ namespace {
 constexpr const char* kMagic = "ddp-sampler";
 constexpr int kVersion = 1;
 
-/// Uniform in [0, bound): rejection, because std::uniform_int_distribution differs between standard
-/// libraries.
+/// Uniform in [0, bound): rejection, because std::uniform_int_distribution differs between standard libraries.
 std::uint64_t below(std::mt19937_64& generator, std::uint64_t bound) {
   const std::uint64_t limit = std::numeric_limits<std::uint64_t>::max() / bound * bound;
   std::uint64_t value = generator();

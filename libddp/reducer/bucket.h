@@ -1,5 +1,4 @@
-// A bucket at work: communicator memory for several gradients, a view of it per parameter, and the reduction
-// in flight.
+// A bucket at work: communicator memory for several gradients, a view of it per parameter, and the reduction in flight.
 #pragma once
 
 #include <ATen/core/Tensor.h>

@@ -46,8 +46,7 @@ std::vector<BucketLayout> plan_buckets(std::span<const GradientShape> parameters
       open.erase(parameter.dtype);
     }
   }
-  // What is left over is ready when its own last gradient is, which may be before another's: restore that
-  // order.
+  // What is left over is ready when its own last gradient is, which may be before another's: restore that order.
   for (auto& [dtype, bucket] : open) closed.push_back(std::move(bucket));
   std::vector<int> position(order.size());
   for (std::size_t i = 0; i < order.size(); ++i) position[order[i]] = static_cast<int>(i);

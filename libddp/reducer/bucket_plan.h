@@ -1,8 +1,8 @@
 // Which gradient goes into which bucket, and where: pure arithmetic, no tensors, so that it can be tested to
 // the last case.
 //
-//   auto plan = plan_buckets(parameters, backward_order(parameters.size()), {.first_bytes = 1 << 20,
-//   .cap_bytes = 25 << 20});
+//   auto plan = plan_buckets(parameters, backward_order(parameters.size()),
+//                            {.first_bytes = 1 << 20, .cap_bytes = 25 << 20});
 //
 // Buckets are listed in the order in which they will be reduced: by the position in `order` of their last
 // gradient to arrive.
@@ -23,10 +23,10 @@ struct GradientShape {
 };
 
 struct BucketLimits {
-  std::size_t first_bytes =
-      std::size_t{1} << 20;  ///< of the bucket that is ready first: small, so that communication starts early
-  std::size_t cap_bytes = std::size_t{25}
-                          << 20;  ///< of the others. A parameter larger than this gets a bucket of its own.
+  /// Of the bucket that is ready first: small, so that communication starts early.
+  std::size_t first_bytes = std::size_t{1} << 20;
+  /// Of the others. A parameter larger than this gets a bucket of its own.
+  std::size_t cap_bytes = std::size_t{25} << 20;
 };
 
 /// A parameter's place in its bucket.
@@ -47,8 +47,7 @@ struct BucketLayout {
 [[nodiscard]] std::vector<BucketLayout> plan_buckets(std::span<const GradientShape> parameters,
                                                      std::span<const int> order, const BucketLimits& limits);
 
-/// n-1 ... 0: backward meets the last layer first. The guess until the first backward has shown the real
-/// order.
+/// n-1 ... 0: backward meets the last layer first. The guess until the first backward has shown the real order.
 [[nodiscard]] std::vector<int> backward_order(std::size_t n);
 
 }  // namespace ddp

@@ -16,8 +16,7 @@
 namespace ddp {
 namespace {
 
-/// Named parameters in registration order; a tensor that several modules share is listed once, under its
-/// first name.
+/// Named parameters in registration order; a tensor that several modules share is listed once, under its first name.
 std::vector<NamedParameter> distinct_parameters(const torch::nn::Module& module) {
   std::vector<NamedParameter> result;
   std::unordered_set<const c10::TensorImpl*> seen;

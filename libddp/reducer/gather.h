@@ -10,9 +10,9 @@ namespace ddp {
 
 /// One gradient. A null source writes zeros.
 struct GatherItem {
-  const void* source = nullptr;  ///< `count` contiguous elements of source_dtype; may be the destination
-                                 ///< itself when the dtypes are equal
-  void* destination = nullptr;   ///< `count` elements of the bucket's dtype
+  /// `count` contiguous elements of source_dtype; may be the destination itself when the dtypes are equal.
+  const void* source = nullptr;
+  void* destination = nullptr;  ///< `count` elements of the bucket's dtype
   std::size_t count = 0;
   DType source_dtype = DType::kFloat32;
 };

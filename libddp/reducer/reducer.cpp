@@ -14,8 +14,7 @@ std::shared_ptr<Reducer> Reducer::create(std::vector<NamedParameter> parameters,
                                          std::shared_ptr<Communicator> communicator,
                                          const BucketLimits& limits) {
   std::shared_ptr<Reducer> reducer(new Reducer(std::move(parameters), std::move(communicator), limits));
-  // Hooks must not keep the reducer alive, nor outlive it in a backward that is still running in another
-  // thread.
+  // Hooks must not keep the reducer alive, nor outlive it in a backward that is still running in another thread.
   reducer->hooks_ =
       std::make_unique<GradientHooks>(reducer->parameters_, [weak = reducer->weak_from_this()](int index) {
         if (const auto self = weak.lock()) self->on_gradient(index);
@@ -105,8 +104,7 @@ void Reducer::finish(int graph_task) {
     rebuild_order_ = arrival_order_;  // a backward that fails before the rebuild must not change it
 }
 
-/// A backward threw, here or before its last gradient: its reductions must end before their memory is used
-/// again.
+/// A backward threw, here or before its last gradient: its reductions must end before their memory is used again.
 void Reducer::abandon_iteration() {
   graph_task_ = -1;
   for (Bucket& bucket : buckets_) bucket.wait();

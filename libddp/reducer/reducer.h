@@ -1,16 +1,13 @@
 // Averages gradients over ranks while backward runs.
 //
-// 1. A hook on each gradient accumulator reports an arrival. The first one of a backward opens an iteration
-// and queues a callback
-//    that the autograd engine runs when that backward has finished.
-// 2. When the last gradient of a bucket has arrived, and every bucket before it has been launched, the bucket
-// is gathered
-//    (one pass: scale by 1/N, cast, copy into communicator memory), .grad becomes a view of it, and its
-//    all-reduce starts. Buckets are launched in index order, so that all ranks call the same collectives in
-//    the same order.
-// 3. The callback checks that every parameter got a gradient, waits for the reductions and closes the
-// iteration: when backward()
-//    returns, .grad holds the mean.
+// 1. A hook on each gradient accumulator reports an arrival. The first one of a backward opens an iteration and queues
+//    a callback that the autograd engine runs when that backward has finished.
+// 2. When the last gradient of a bucket has arrived, and every bucket before it has been launched, the bucket is
+//    gathered (one pass: scale by 1/N, cast, copy into communicator memory), .grad becomes a view of it, and its
+//    all-reduce starts. Buckets are launched in index order, so that all ranks call the same collectives in the same
+//    order.
+// 3. The callback checks that every parameter got a gradient, waits for the reductions and closes the iteration: when
+//    backward() returns, .grad holds the mean.
 // 4. Before the second iteration, buckets are rebuilt once in the order in which gradients arrived on rank 0.
 //
 // Source of the scheme: Li et al., "PyTorch Distributed: Experiences on Accelerating Data Parallel Training",

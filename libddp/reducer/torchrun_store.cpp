@@ -58,8 +58,7 @@ class TorchrunStore final : public Store {
   }
 
   std::int64_t add(std::string_view key, std::int64_t delta, Deadline deadline) override {
-    // The server adds atomically, but answers garbage for a value that is no number and wraps around: look
-    // first.
+    // The server adds atomically, but answers garbage for a value that is no number and wraps around: look first.
     (void)checked_sum(key, try_get(key, deadline).value_or("0"), delta);
     return call([&] { return store_->add(std::string(key), delta); });
   }

@@ -1,5 +1,7 @@
-// 1. Recognise the launcher. 2. Read its variables. 3. Derive what it does not say. 4. Find the store's
-// address.
+// 1. Recognise the launcher.
+// 2. Read its variables.
+// 3. Derive what it does not say.
+// 4. Find the store's address.
 // 5. Check that everything fits together.
 #include <ddp/cluster_env.h>
 

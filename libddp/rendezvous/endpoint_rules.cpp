@@ -36,8 +36,7 @@ std::string socket_name(std::string identity, const ProcessIdentity& process) {
   return "unix:@ddp-" + std::to_string(process.uid) + "-" + identity.substr(0, 64);
 }
 
-/// Two jobs on one node should not meet: the port follows from the job's number and lies below the ephemeral
-/// range.
+/// Two jobs on one node should not meet: the port follows from the job's number and lies below the ephemeral range.
 int slurm_port(const EnvReader& reader) {
   const auto job = reader.integer({"SLURM_JOB_ID", "SLURM_JOBID"}, 0, 1 << 30);
   return job ? 15000 + job->value % 15000 : kDefaultPort;

@@ -1,9 +1,7 @@
-// The mutual challenge-response that opens every connection of a job, without any input or output: bytes in,
-// bytes out.
+// The mutual challenge-response that opens every connection of a job, without any input or output: bytes in, bytes out.
 //
 //   1. client -> server  Hello    magic "ddpH", version, flags, 0, 0, 32 random bytes
-//   2. server -> client  Hello    the same with the server's flags and random bytes; byte 6 tells why it
-//   refuses
+//   2. server -> client  Hello    the same with the server's flags and random bytes; byte 6 tells why it refuses
 //   3. client -> server  Proof    HMAC(key, "client" | flags | purpose | both random values)
 //   4. server -> client  Verdict  magic, version, flags, status, 0 and HMAC(key, "server" | ...)
 //

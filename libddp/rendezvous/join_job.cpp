@@ -1,11 +1,10 @@
 // From a ClusterEnv to the store that all ranks of a job share.
 //
 //   1. A job of one rank has a store of its own, without any connection.
-//   2. Rank 0 starts the server, unless the launcher hosts it: on loopback or an abstract Unix socket when
-//   the job is on one host, on
-//      every interface when it is not.
-//   3. Every rank connects. Keys begin with "attempt/<restart count>/", so that nobody reads what an earlier
-//   attempt left.
+//   2. Rank 0 starts the server, unless the launcher hosts it: on loopback or an abstract Unix socket when the job is
+//      on one host, on every interface when it is not.
+//   3. Every rank connects. Keys begin with "attempt/<restart count>/", so that nobody reads what an earlier attempt
+//      left.
 //   4. When rank 0 closes its store it waits, within bounds, until the others have closed theirs.
 #include <ddp/error.h>
 #include <ddp/log.h>

@@ -2,9 +2,8 @@
 //
 //   1. Accept. Beyond max_connections the client is told so and sent away.
 //   2. The handshake (libddp/rendezvous/handshake.h), within kHandshakeTime; whoever is slower is dropped.
-//   3. Frames (libddp/rendezvous/store_wire.h). A frame that has begun must be complete within kFrameTime;
-//   between frames a client may
-//      be silent for as long as it likes. The first malformed frame ends the connection.
+//   3. Frames (libddp/rendezvous/store_wire.h). A frame that has begun must be complete within kFrameTime; between
+//      frames a client may be silent for as long as it likes. The first malformed frame ends the connection.
 //   4. A client that does not read its replies is dropped when kMaxQueued bytes wait for it.
 #include <asio.hpp>
 

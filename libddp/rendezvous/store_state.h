@@ -1,5 +1,4 @@
-// The data behind a store: keys, values and who waits for them. No input or output, no locks: one thread at a
-// time.
+// The data behind a store: keys, values and who waits for them. No input or output, no locks: one thread at a time.
 #pragma once
 
 #include <cstddef>

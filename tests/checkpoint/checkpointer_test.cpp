@@ -14,8 +14,7 @@ using testing::HasSubstr;
 using testing::IsEmpty;
 using namespace testing_support;
 
-/// Dropout draws random numbers, batch norm has buffers of floats and an integer, the head is tied to
-/// nothing.
+/// Dropout draws random numbers, batch norm has buffers of floats and an integer, the head is tied to nothing.
 struct NetImpl : torch::nn::Module {
   explicit NetImpl(int64_t width = 8) {
     first = register_module("first", torch::nn::Linear(4, width));

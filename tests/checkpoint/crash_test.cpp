@@ -19,8 +19,7 @@ using namespace testing_support;
 constexpr int kKills = 30;
 constexpr int kRanks = 2;
 
-/// Saves step after step and reports each committed one; ends by being killed, or with an exit code on an
-/// error.
+/// Saves step after step and reports each committed one; ends by being killed, or with an exit code on an error.
 void save_forever(const std::filesystem::path& folder, int report) {
   const auto errors = run_ranks(kRanks, [&](Group& group) {
     Session session(group, std::make_shared<PosixStorage>(folder),

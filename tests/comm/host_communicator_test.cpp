@@ -321,8 +321,7 @@ TEST_P(HostCommunicator, GivesTheSameBitsOnEveryRankAndInEveryRun) {
   EXPECT_THAT(results, Each(results[0]));
 }
 
-// --- Disagreement, deadlines, abort
-// ---------------------------------------------------------------------------------------------
+// --- Disagreement, deadlines, abort ----------------------------------------------------------------------------------
 
 TEST_P(HostCommunicator, ReportsADisagreementOnEveryRankShowingBothSides) {
   if (ranks() == 1) GTEST_SKIP() << "one rank agrees with itself";

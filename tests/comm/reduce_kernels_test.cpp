@@ -58,8 +58,7 @@ TEST(ReduceKernels, EveryInstructionSetGivesTheSameBitsForAllTypesOperationsAndI
         for (std::size_t s = 1; s < sets.count; ++s) {
           sets.sets[s].table->reduce(actual.data(), pointers.data(), n, kCount, dtype, size_of(dtype), op,
                                      0.25);
-          // NaN payloads of a sum of two NaNs follow the operand order the compiler chose: compare them as
-          // NaN only.
+          // NaN payloads of a sum of two NaNs follow the operand order the compiler chose: compare them as NaN only.
           if (dtype == DType::kComplex64 || dtype == DType::kComplex128) continue;
           std::size_t differing = 0;
           for (std::size_t i = 0; i < kCount; ++i) {

@@ -20,8 +20,7 @@ using ::testing::StartsWith;
 
 constexpr int64_t kBatch = 4;  // of one rank
 
-// --- Models
-// ---------------------------------------------------------------------------------------------------------------------
+// --- Models ----------------------------------------------------------------------------------------------------------
 
 struct MlpImpl : torch::nn::Module {
   explicit MlpImpl(int64_t = 0) {
@@ -74,8 +73,7 @@ struct AttentionImpl : torch::nn::Module {
 };
 TORCH_MODULE(Attention);
 
-// --- Reference: one process
-// ------------------------------------------------------------------------------------------------------
+// --- Reference: one process ------------------------------------------------------------------------------------------
 
 torch::Tensor all_inputs(int ranks, torch::ScalarType type, int64_t seed = 3) {
   auto generator = torch::make_generator<at::CPUGeneratorImpl>(static_cast<uint64_t>(seed));
@@ -107,8 +105,7 @@ Gradients gradients(const M& module) {
   return result;
 }
 
-/// On the concatenated batch; modules whose output depends on the batch they see (batch norm) on each shard,
-/// averaged.
+/// On the concatenated batch; modules whose output depends on the batch they see (batch norm) on each shard, averaged.
 template <class M>
 Gradients reference(int ranks, torch::ScalarType type, bool by_shard) {
   M module = make<M>(type);
@@ -275,8 +272,7 @@ TEST_P(DataParallel, ReducesSeveralDtypesInOneModel) {
   EXPECT_THAT(errors, Each(IsEmpty()));
 }
 
-// --- What goes wrong
-// -------------------------------------------------------------------------------------------------------------
+// --- What goes wrong -------------------------------------------------------------------------------------------------
 
 TEST_P(DataParallel, NamesAParameterWithoutGradientAndGoesOnAfterwards) {
   const Gradients expected = reference<Mlp>(ranks(), torch::kFloat64, false);

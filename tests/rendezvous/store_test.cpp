@@ -215,8 +215,7 @@ TEST_P(StoreTest, GroupNamesTheRanksThatDidNotCome) {
               ThrowsMessage<TimeoutError>(AllOf(HasSubstr("rank 1 3 did not come"), HasSubstr("#1"))));
 }
 
-// --- Trust
-// ----------------------------------------------------------------------------------------------------------------------
+// --- Trust -----------------------------------------------------------------------------------------------------------
 
 TEST(StoreServer, RefusesAnotherTokenAndNoToken) {
   const StoreServer server({.listen = {"127.0.0.1", 0}, .token = kToken});

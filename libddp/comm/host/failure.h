@@ -1,5 +1,4 @@
-// The first failure of a communicator: whoever records one first decides what every later call of this
-// process throws.
+// The first failure of a communicator: whoever records one first decides what every later call of this process throws.
 //
 //   failure.record(ErrorKind::kPeerFailure, "rank 3 (node-b) closed its connection in all_reduce #17");
 //   failure.check();          // throws it

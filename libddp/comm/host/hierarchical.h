@@ -1,16 +1,14 @@
-// All-reduce over several hosts of which at least one has several ranks: within each host by shared memory,
-// between hosts by TCP.
+// All-reduce over several hosts of which at least one has several ranks: within each host by shared memory, between
+// hosts by TCP.
 //
-//   1. The ranks of a host show each other a piece of the buffer (in staging, or in place where buffers are
-//   shared).
-//   2. The buffer is divided into as many lanes as the smallest host has ranks. Rank i of each host combines
-//   lane i of its host.
-//   3. The i-th ranks of all hosts all-reduce lane i over TCP: every rank's link to the network is used, and
-//   nothing is sent twice.
+//   1. The ranks of a host show each other a piece of the buffer (in staging, or in place where buffers are shared).
+//   2. The buffer is divided into as many lanes as the smallest host has ranks. Rank i of each host combines lane i of
+//      its host.
+//   3. The i-th ranks of all hosts all-reduce lane i over TCP: every rank's link to the network is used, and nothing
+//      is sent twice.
 //   4. Every rank copies the lanes out of the others' staging.
 //
-// Sums of fp16 and bf16 stay fp32 through steps 2 and 3 and are rounded once, before step 4. One thread at a
-// time.
+// Sums of fp16 and bf16 stay fp32 through steps 2 and 3 and are rounded once, before step 4. One thread at a time.
 #pragma once
 
 #include <vector>

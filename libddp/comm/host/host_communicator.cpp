@@ -110,8 +110,7 @@ std::uint64_t HostCommunicator::next_sequence(const Operation& operation) {
   return is_point_to_point(operation.kind) ? ++messages_[{operation.kind, operation.peer}] : ++collectives_;
 }
 
-/// Messages within a host have threads of their own, so that a queued send cannot keep a queued recv from
-/// running.
+/// Messages within a host have threads of their own, so that a queued send cannot keep a queued recv from running.
 SerialExecutor& HostCommunicator::executor_of(const Operation& operation) {
   if (!is_point_to_point(operation.kind) || !lanes_ || lanes_->index_of(operation.peer) < 0)
     return collective_executor_;

@@ -1,5 +1,4 @@
-// The communicator for CPU memory: decides, operation by operation, whether shared memory, TCP or both carry
-// it.
+// The communicator for CPU memory: decides, operation by operation, whether shared memory, TCP or both carry it.
 #pragma once
 
 #include <map>

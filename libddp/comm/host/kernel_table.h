@@ -1,5 +1,4 @@
-// One set of reduction kernels, compiled for one instruction set. Which sets exist is CMake's decision
-// (sources.cmake).
+// One set of reduction kernels, compiled for one instruction set. Which sets exist is CMake's decision (sources.cmake).
 #pragma once
 
 #include <cstddef>

@@ -14,10 +14,9 @@
 
 namespace ddp::host {
 
-/// destination[i] = inputs[0][i] op inputs[1][i] op ..., combined in this order. For kMean every input is
-/// multiplied by `scale` first and the products are summed. fp16 and bf16 accumulate in fp32 and round once.
-/// `destination` may equal one of the inputs but must not overlap one otherwise. supports(dtype, op) must
-/// hold.
+/// destination[i] = inputs[0][i] op inputs[1][i] op ..., combined in this order. For kMean every input is multiplied by
+/// `scale` first and the products are summed. fp16 and bf16 accumulate in fp32 and round once. `destination` may equal
+/// one of the inputs but must not overlap one otherwise. supports(dtype, op) must hold.
 void reduce(void* destination, std::span<const void* const> inputs, std::size_t count, DType dtype,
             ReduceOp op, double scale);
 

@@ -23,8 +23,7 @@ namespace {
 
 constexpr std::size_t kBlock = 512;  // elements accumulated in the first-level cache before they are stored
 
-// --- 16-bit formats: widened by blocks, accumulated as float
-// -------------------------------------------------------------------
+// --- 16-bit formats: widened by blocks, accumulated as float ---------------------------------------------------------
 
 struct Half {
   static float to_float(std::uint16_t h) {
@@ -104,8 +103,7 @@ struct Brain {
   }
 };
 
-// --- Formats: how a block gets into and out of accumulators
-// --------------------------------------------------------------------
+// --- Formats: how a block gets into and out of accumulators ----------------------------------------------------------
 
 template <class T>
 struct Plain {
@@ -123,8 +121,7 @@ struct Widened {
   static void store(std::uint16_t* out, const float* in, std::size_t n) { Conversion::narrow(out, in, n); }
 };
 
-// --- Operations
-// ----------------------------------------------------------------------------------------------------------------
+// --- Operations ------------------------------------------------------------------------------------------------------
 
 struct Sum {
   template <class T>
@@ -208,9 +205,8 @@ void reduce_blocks(void* destination, const void* const* inputs, std::size_t n, 
   }
 }
 
-/// The common case, two inputs of a plain type, without accumulators. The inputs may be the destination,
-/// hence no restrict: each element is read before it is written, and `ivdep` says that no other element is
-/// concerned.
+/// The common case, two inputs of a plain type, without accumulators. The inputs may be the destination, hence no
+/// restrict: each element is read before it is written, and `ivdep` says that no other element is concerned.
 template <class T, class Op>
 void reduce_two(T* destination, const T* a, const T* b, std::size_t count) {
 #pragma GCC ivdep
@@ -233,8 +229,7 @@ void reduce_plain(void* destination, const void* const* inputs, std::size_t n, s
   }
 }
 
-// --- Dispatch
-// ------------------------------------------------------------------------------------------------------------------
+// --- Dispatch --------------------------------------------------------------------------------------------------------
 
 /// Sum and product of integers wrap, so they run on unsigned types of the same width.
 template <class Op>
@@ -372,10 +367,9 @@ void narrow_any(void* destination, const float* source, std::size_t count, DType
   return Brain::narrow(out, source, count);
 }
 
-/// Not memcpy: for a copy of some kilobytes glibc takes `rep movsb`, which AMD processors run at a tenth of
-/// their speed when source and destination lie at nearly the same offset in their pages; and they often do,
-/// because large blocks of malloc begin 16 bytes into a page and shared memory at its start. (glibc bug
-/// 30994)
+/// Not memcpy: for a copy of some kilobytes glibc takes `rep movsb`, which AMD processors run at a tenth of their speed
+/// when source and destination lie at nearly the same offset in their pages; and they often do, because large blocks of
+/// malloc begin 16 bytes into a page and shared memory at its start. (glibc bug 30994)
 void copy_any(void* destination, const void* source, std::size_t bytes) {
 #ifdef __AVX2__
   auto* to = static_cast<unsigned char*>(destination);

@@ -1,5 +1,4 @@
-// Who am I? The one place that reads the environment of launchers and turns it into ranks, sizes and an
-// endpoint.
+// Who am I? The one place that reads the environment of launchers and turns it into ranks, sizes and an endpoint.
 //
 //   ddp::ClusterEnv env = ddp::ClusterEnv::from_environment();
 //   std::cout << env.describe();   // launcher=torchrun rank=3 (RANK) world_size=8 (WORLD_SIZE) ...
@@ -30,8 +29,7 @@ using EnvLookup = std::function<std::optional<std::string>(std::string_view name
 /// The process's own environment. The only getenv of the project.
 [[nodiscard]] std::optional<std::string> read_environment(std::string_view name);
 
-/// What the kernel knows of this process: it names the meeting point of ranks that have nothing but a host in
-/// common.
+/// What the kernel knows of this process: it names the meeting point of ranks that have nothing but a host in common.
 struct ProcessIdentity {
   unsigned uid = 0;
   int parent = 0;  ///< process id of the parent
@@ -52,10 +50,10 @@ struct ClusterEnv {
   std::uint16_t master_port = 0;  ///< 0: nobody gave one (a single process, or "unix:@name")
   int restart_count = 0;          ///< attempt number given by the launcher, 0 on the first start
   std::string run_id;             ///< job identity given by the launcher; may be empty
-  bool launcher_hosts_store =
-      false;  ///< torchrun's agent or ddprun already listens on master_port: rank 0 must not
-  /// Field name -> variable it came from ("RANK"), or "default", or how it was derived ("PET_NODE_RANK *
-  /// nproc + LOCAL_RANK").
+  /// torchrun's agent or ddprun already listens on master_port: rank 0 must not.
+  bool launcher_hosts_store = false;
+  /// Field name -> variable it came from ("RANK"), or "default", or how it was derived
+  /// ("PET_NODE_RANK * nproc + LOCAL_RANK").
   std::map<std::string, std::string> sources;
 
   /// Reads and validates. Throws ConfigError that names the variables and shows their values.

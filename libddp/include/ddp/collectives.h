@@ -2,9 +2,8 @@
 //
 //   ddp::all_reduce(context.communicator(), loss, {.op = ddp::ReduceOp::kMean});
 //
-// Tensors must be contiguous; in-place ones are written where they are. Errors and threads: as
-// ddp/communicator.h, and Error for a tensor that is on another device, not contiguous or of an unsupported
-// dtype.
+// Tensors must be contiguous; in-place ones are written where they are. Errors and threads: as ddp/communicator.h, and
+// Error for a tensor that is on another device, not contiguous or of an unsupported dtype.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -16,6 +15,7 @@ namespace ddp {
 /// The tensor's memory as a buffer; the tensor must outlive the operation.
 [[nodiscard]] Buffer as_buffer(const at::Tensor& tensor);
 
+/// In place on every rank, as broadcast; reduce writes root's tensor only.
 Work all_reduce(Communicator& communicator, const at::Tensor& tensor, const CollectiveOptions& options = {});
 Work broadcast(Communicator& communicator, const at::Tensor& tensor, int root,
                const CollectiveOptions& options = {});
@@ -27,6 +27,7 @@ Work all_gather(Communicator& communicator, const at::Tensor& input, const at::T
 /// input.numel() == size * output.numel().
 Work reduce_scatter(Communicator& communicator, const at::Tensor& input, const at::Tensor& output,
                     const CollectiveOptions& options = {});
+/// Equal numbers of elements, a multiple of size, in different memory.
 Work all_to_all(Communicator& communicator, const at::Tensor& input, const at::Tensor& output,
                 const CollectiveOptions& options = {});
 Work send(Communicator& communicator, const at::Tensor& tensor, int destination,

@@ -1,23 +1,23 @@
-// Collectives between the ranks of a group over plain memory: (pointer, count, dtype). Tensor overloads:
+// Collectives between the ranks of a group over plain memory: (pointer, count, dtype). Tensor overloads are in
 // ddp/collectives.h.
 //
-//   std::shared_ptr<ddp::Communicator> comm = ddp::make_host_communicator({.rank = r, .world_size = n},
-//   store); ddp::Allocation bucket = comm->allocate(25 << 20); comm->all_reduce({bucket.data(), count,
-//   ddp::DType::kFloat32}, {.op = ddp::ReduceOp::kMean});
+//   std::shared_ptr<ddp::Communicator> comm =
+//       ddp::make_host_communicator({.rank = r, .world_size = n}, store);
+//   ddp::Allocation bucket = comm->allocate(count * sizeof(float));
+//   comm->all_reduce({bucket.data(), count, ddp::DType::kFloat32}, {.op = ddp::ReduceOp::kMean});
 //
 // Rules, on every backend:
-// - All ranks of a communicator call the same collectives in the same order, from one thread at a time per
-// rank.
-// - Blocking calls run in the calling thread. With async_op they are queued, run in order, and the returned
-// Work tells.
-// - Every operation carries sequence number, kind, dtype and count. Ranks that disagree get a MismatchError
-// showing both sides;
-//   a rank that dies or stops gives PeerFailure or TimeoutError naming rank, host, operation and sequence
+// - All ranks of a communicator call the same collectives in the same order, from one thread at a time per rank.
+// - Blocking calls run in the calling thread. With async_op they are queued and run in order by a thread of the
+//   communicator, and the returned Work tells; a blocking call behind queued ones waits for its turn there.
+// - A call with arguments that do not fit (counts, dtypes, ranks, null pointers, an op that the dtype does not have)
+//   throws Error before anything is sent, and leaves the communicator as it was.
+// - Every operation carries sequence number, kind, dtype and count. Ranks that disagree get a MismatchError showing
+//   both sides; a rank that dies or stops gives PeerFailure or TimeoutError naming rank, host, operation and sequence
 //   number.
 // - After an error the communicator is broken: every later call throws the first error again. Make a new one.
-// - Sums of fp16 and bf16 accumulate in fp32 and round once; results are bitwise the same on every rank, and
-// from run to run at one
-//   world size and layout of hosts.
+// - Sums of fp16 and bf16 accumulate in fp32 and round once; results are bitwise the same on every rank, and from run
+//   to run at one world size and layout of hosts.
 // - abort() may be called from any thread; everything else counts as use by the owning thread.
 #pragma once
 
@@ -48,8 +48,8 @@ struct Buffer {
 struct ConstBuffer {
   ConstBuffer() = default;
   ConstBuffer(const void* d, std::size_t c, DType t) : data(d), count(c), dtype(t) {}
-  ConstBuffer(const Buffer& b)
-      : data(b.data), count(b.count), dtype(b.dtype) {}  // NOLINT(google-explicit-constructor)
+  // NOLINTNEXTLINE(google-explicit-constructor): whoever may write a buffer may read it
+  ConstBuffer(const Buffer& b) : data(b.data), count(b.count), dtype(b.dtype) {}
   const void* data = nullptr;
   std::size_t count = 0;
   DType dtype = DType::kFloat32;
@@ -96,12 +96,11 @@ struct Operation {
   std::vector<std::size_t> counts;  ///< all_gatherv only: elements of every rank
   Deadline deadline = Deadline::never();
   std::uint64_t tag = 0;  ///< CollectiveOptions::tag; ranks must agree
-  std::uint64_t sequence =
-      0;  ///< set by the communicator; counts collectives from 1 (send and recv: per pair and direction)
+  /// Set by the communicator; counts collectives from 1 (send and recv: per pair and direction).
+  std::uint64_t sequence = 0;
 };
 
-/// Owns memory from Communicator::allocate; frees it when dropped. Keeps the communicator's memory alive.
-/// Movable.
+/// Owns memory from Communicator::allocate; frees it when dropped. Keeps the communicator's memory alive. Movable.
 class Allocation {
  public:
   Allocation() = default;
@@ -145,14 +144,13 @@ class Communicator {
   Work reduce(Buffer buffer, int root, const CollectiveOptions& options = {});
   /// output.count == size() * input.count; rank r's share lands at r * input.count.
   Work all_gather(ConstBuffer input, Buffer output, const CollectiveOptions& options = {});
-  /// counts[r] elements from rank r, laid end to end; input.count == counts[rank()]. counts is the same on
-  /// every rank.
+  /// counts[r] elements from rank r, laid end to end; input.count == counts[rank()]. counts is the same on every rank.
   Work all_gather(ConstBuffer input, Buffer output, std::span<const std::size_t> counts,
                   const CollectiveOptions& options = {});
   /// input.count == size() * output.count; rank r gets the reduced share r.
   Work reduce_scatter(ConstBuffer input, Buffer output, const CollectiveOptions& options = {});
-  /// Share r of input goes to rank r; share r of output comes from rank r. Equal counts, a multiple of
-  /// size().
+  /// Share r of input goes to rank r; share r of output comes from rank r. Equal counts, a multiple of size();
+  /// not in place.
   Work all_to_all(ConstBuffer input, Buffer output, const CollectiveOptions& options = {});
   /// Every rank's input to root's output (size() * input.count there; ignored elsewhere).
   Work gather(ConstBuffer input, Buffer output, int root, const CollectiveOptions& options = {});
@@ -161,6 +159,7 @@ class Communicator {
   /// Point to point; matched per pair in call order. A blocking send may wait for the matching recv.
   Work send(ConstBuffer buffer, int destination, const CollectiveOptions& options = {});
   Work recv(Buffer buffer, int source, const CollectiveOptions& options = {});
+  /// Over once every rank has come.
   Work barrier(const CollectiveOptions& options = {});
 
   /// Subgroups: ranks with the same color form one, ordered by (key, rank). Collective over all ranks; a

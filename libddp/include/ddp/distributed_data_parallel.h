@@ -6,9 +6,12 @@
 //   parallel.forward(tokens).backward();     // .grad now holds the mean over ranks
 //   optimizer.step();
 //
-// Use it from one training thread. Gradients are views of communication buffers: zero_grad(), in either form,
-// keeps working. A loss that is a mean over the rank's batch gives, with equal batches, the gradient of the
-// mean over all batches.
+// Use it from one training thread, with the same forwards and backwards on every rank. Gradients are views of
+// communication buffers: zero_grad(), in either form, keeps working. A loss that is a mean over the rank's batch gives,
+// with equal batches, the gradient of the mean over all batches.
+//
+// backward() throws Error naming the parameters that got no gradient (each must take part in the loss), and what
+// ddp/communicator.h lists when a rank is lost, late, or in another iteration.
 #pragma once
 
 #include <torch/nn/module.h>
@@ -23,27 +26,29 @@
 namespace ddp {
 
 struct DistributedDataParallelOptions {
-  double bucket_cap_mb = 25;   ///< MiB of gradients that are reduced together
+  double bucket_cap_mb = 25;   ///< MiB of gradients that are reduced together; above 0
   double first_bucket_mb = 1;  ///< MiB of the first bucket: small, so that communication starts early
-  bool broadcast_buffers =
-      true;  ///< rank 0's buffers (running statistics) to all before each training forward
+  /// Rank 0's buffers (running statistics) to all before each training forward.
+  bool broadcast_buffers = true;
 };
 
 class Reducer;
 
-/// What does not depend on the module's type. Throws MismatchError from the constructor when the ranks'
-/// modules differ.
+/// What does not depend on the module's type.
 class DataParallelBase : public Stateful {
  public:
+  /// Collective: compares the modules of all ranks and sends rank 0's parameters and buffers to all. Throws
+  /// MismatchError, on every rank alike, that names the first parameter that differs (name, shape, dtype,
+  /// requires_grad), and ConfigError when no parameter requires a gradient or an option is out of range. Freeze
+  /// parameters before, not after.
   DataParallelBase(std::shared_ptr<torch::nn::Module> module, const Context& context,
                    const DistributedDataParallelOptions& options);
   DataParallelBase(const DataParallelBase&) = delete;
   DataParallelBase& operator=(const DataParallelBase&) = delete;
   ~DataParallelBase() override;
 
-  /// While the returned guard lives, backward() adds to local gradients without communication. The first
-  /// backward after it reduces what has been accumulated. The guard must cover backward(), on every rank
-  /// alike.
+  /// While the returned guard lives, backward() adds to local gradients without communication. The first backward after
+  /// it reduces what has been accumulated. The guard must cover backward(), on every rank alike.
   class NoSync {
    public:
     explicit NoSync(std::shared_ptr<Reducer> reducer);
@@ -59,15 +64,16 @@ class DataParallelBase : public Stateful {
   };
   [[nodiscard]] NoSync no_sync();
 
-  /// Buckets that gradients are reduced in; changes once, before the second iteration.
+  /// Buckets that gradients are reduced in; changes once, in the forward that follows the first complete backward.
   [[nodiscard]] std::size_t bucket_count() const;
 
-  /// The rebuilt bucket order: part of a bitwise resume, because buckets decide the order of sums between
-  /// hosts.
+  /// The rebuilt bucket order: part of a bitwise resume, because buckets decide the order of sums between hosts.
   [[nodiscard]] std::string save_state() const override;
+  /// The same state on all ranks. Throws CorruptCheckpoint for bytes that are no such order, or another module's.
   void load_state(std::string_view state) override;
 
  protected:
+  /// What must happen on every rank before the module's forward: buckets are rebuilt, buffers broadcast.
   void before_forward();
 
  private:

@@ -44,8 +44,7 @@ class ErrorOf : public Error {
   explicit ErrorOf(const std::string& message) : Error(message, Kind) {}
 };
 
-/// The environment, the options or the arguments contradict each other or are out of range. Restarting does
-/// not help.
+/// The environment, the options or the arguments contradict each other or are out of range. Restarting does not help.
 using ConfigError = ErrorOf<ErrorKind::kConfig>;
 /// Ranks could not find or trust each other while the job was being formed.
 using RendezvousError = ErrorOf<ErrorKind::kRendezvous>;
@@ -53,8 +52,7 @@ using RendezvousError = ErrorOf<ErrorKind::kRendezvous>;
 using TimeoutError = ErrorOf<ErrorKind::kTimeout>;
 /// Another rank died or closed its connection.
 using PeerFailure = ErrorOf<ErrorKind::kPeerFailure>;
-/// Ranks called different operations, or the same one with different counts, dtypes or shapes. Both sides are
-/// shown.
+/// Ranks called different operations, or the same one with different counts, dtypes or shapes. Both sides are shown.
 using MismatchError = ErrorOf<ErrorKind::kMismatch>;
 /// A file system or an object store refused or failed an operation.
 using StorageError = ErrorOf<ErrorKind::kStorage>;

@@ -1,7 +1,6 @@
 // Joins the job this process was started for.
 //
-//   ddp::Context context = ddp::init();       // torchrun, ddprun, mpirun, Slurm, PyTorchJob, or nothing at
-//   all: one process
+//   ddp::Context context = ddp::init();  // torchrun, ddprun, mpirun, Slurm, PyTorchJob, or nothing: one process
 #pragma once
 
 #include <chrono>
@@ -12,8 +11,8 @@
 namespace ddp {
 
 struct InitOptions {
-  /// "cpu" or "cuda"; with "cuda" the device is the one of local_rank, and libtorch_cuda is loaded now and
-  /// not before.
+  /// "cpu" or "cuda"; with "cuda" the device is the one of local_rank, and libtorch_cuda is loaded now and not before.
+  /// Several ranks can use "cpu" only: the host backend is the one there is.
   std::string device = "cpu";
   /// For finding the other ranks.
   std::chrono::nanoseconds init_timeout = std::chrono::minutes(5);
@@ -21,9 +20,10 @@ struct InitOptions {
   std::chrono::nanoseconds timeout = std::chrono::minutes(10);
 };
 
-/// Reads the environment, finds the other ranks and connects to them. Also applies DDP_LOG_LEVEL,
-/// DDP_LOG_FORMAT and DDP_BIND_ADDRESS (the address other hosts reach this one at; default: that of the route
-/// to the store). Throws ConfigError, RendezvousError or TimeoutError that say which variable or which rank.
+/// Reads the environment, finds the other ranks and connects to them: every rank of the job calls it once per process.
+/// Also applies DDP_LOG_LEVEL, DDP_LOG_FORMAT, DDP_BIND_ADDRESS (the address other hosts reach this one at; default:
+/// that of the route to the store) and DDP_JOB_TOKEN or DDP_JOB_TOKEN_FILE (the secret that ranks prove to each other).
+/// Throws ConfigError, RendezvousError or TimeoutError that say which variable or which rank.
 [[nodiscard]] Context init(const InitOptions& options = {});
 
 }  // namespace ddp

@@ -58,7 +58,7 @@ void set_rank(int rank);
 /// Where finished lines go instead of stderr; an empty function restores stderr. The line ends with '\n'.
 void set_sink(std::function<void(std::string_view line)> sink);
 [[nodiscard]] bool enabled(Level level);
-/// Throws ConfigError naming the accepted words.
+/// "trace", "debug", ... and "text" or "json". Throws ConfigError naming the accepted words.
 [[nodiscard]] Level parse_level(std::string_view text);
 [[nodiscard]] Format parse_format(std::string_view text);
 

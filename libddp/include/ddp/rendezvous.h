@@ -30,11 +30,9 @@ struct StoreEndpoint {
 };
 
 struct StoreServerOptions {
-  /// "127.0.0.1", "::1", "*" (every interface, IPv4 and IPv6) or another address of this machine, or
-  /// "unix:@name".
+  /// "127.0.0.1", "::1", "*" (every interface, IPv4 and IPv6) or another address of this machine, or "unix:@name".
   StoreEndpoint listen;
-  /// What every client must know (libddp/rendezvous/auth.h); empty: none, which is allowed on loopback and
-  /// unix: only.
+  /// What every client must know (libddp/rendezvous/auth.h); empty: none, which is allowed on loopback and unix: only.
   std::string token;
   /// Accepts strangers from other machines. What DDP_ALLOW_INSECURE=1 sets.
   bool allow_insecure = false;
@@ -66,8 +64,7 @@ class StoreServer {
 
 struct StoreClientOptions {
   std::string token;
-  /// For finding, reaching and convincing the server; names are resolved and connections tried again until
-  /// then.
+  /// For finding, reaching and convincing the server; names are resolved and connections tried again until then.
   std::chrono::nanoseconds timeout = std::chrono::minutes(5);
 };
 

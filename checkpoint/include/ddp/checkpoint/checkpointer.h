@@ -25,8 +25,7 @@
 namespace ddp::checkpoint {
 
 struct CheckpointOptions {
-  /// after_step() saves when this many steps have been completed, and every so many again; 0: only save()
-  /// does.
+  /// after_step() saves when this many steps have been completed, and every so many again; 0: only save() does.
   std::int64_t every_steps = 1000;
   /// Newest checkpoints to keep, counting only those whose files are all there; 0: all.
   int keep = 3;

@@ -1,21 +1,20 @@
 // What goes into a checkpoint: names for references to the things a training program has.
 //
 //   std::vector<double> losses;
-//   ddp::checkpoint::State state{{"model", model},         // torch::nn::Module: holder, shared_ptr or
-//   reference
-//                                {"optimizer", optimizer}, // AdamW, Adam, SGD, Adagrad, RMSprop
-//                                {"sampler", sampler},     // any ddp::Stateful
-//                                {"random", generator},    // at::Generator
-//                                {"losses", losses}};      // numbers, strings, vectors, tensors
+//   ddp::checkpoint::State state{{"model", model},          // torch::nn::Module: holder, shared_ptr or reference
+//                                {"optimizer", optimizer},  // AdamW, Adam, SGD, Adagrad, RMSprop
+//                                {"sampler", sampler},      // any ddp::Stateful
+//                                {"random", generator},     // at::Generator
+//                                {"losses", losses}};       // values, see below
 //
-// Entries refer to their objects, which must outlive the state (a holder or shared_ptr keeps its module
+// Values are std::int64_t, double, bool, std::string, at::Tensor, and std::vector of char, float, double or
+// std::int64_t. Entries refer to their objects, which must outlive the state (a holder or shared_ptr keeps its module
 // alive).
 //
-// Stored once, the bytes divided over the ranks: parameters, optimizer state (by parameter NAME, through the
-// modules of the same State), and buffers as long as they are equal on all ranks. Stored for each rank:
-// everything else, and buffers that differ (running statistics). At another world size a per-rank entry is
-// restored when all ranks had saved the same bytes (a Stateful then deals them out anew, or refuses); buffers
-// come from rank 0.
+// Stored once, the bytes divided over the ranks: parameters, optimizer state (by parameter NAME, through the modules of
+// the same State), and buffers as long as they are equal on all ranks. Stored for each rank: everything else, and
+// buffers that differ (running statistics). At another world size a per-rank entry is restored when all ranks had saved
+// the same bytes (a Stateful then deals them out anew, or refuses); buffers come from rank 0.
 //
 // Not thread-safe; the objects must not change while they are saved or restored.
 #pragma once
@@ -68,8 +67,7 @@ EntryPointer value_entry(std::string name, std::vector<std::int64_t>& value);
 class State {
  public:
   struct Entry {
-    /// `name` is made of letters, digits, '_', '-' and '.': it starts the names of the entry's tensors in the
-    /// files.
+    /// `name` is made of letters, digits, '_', '-' and '.': it starts the names of the entry's tensors in the files.
     template <class T>
     Entry(std::string name, T& value) : pointer(make(std::move(name), value)) {}
     std::shared_ptr<StateEntry> pointer;
@@ -79,8 +77,8 @@ class State {
     static std::shared_ptr<StateEntry> make(std::string name, T& value);
   };
 
-  /// Throws ConfigError for names that are empty, twice there or have other characters, and for an optimizer
-  /// of a kind that is not supported.
+  /// Throws ConfigError for names that are empty, twice there or have other characters, for an optimizer of a kind that
+  /// is not supported, a module that is null and a generator that is undefined.
   State(std::initializer_list<Entry> entries);
   /// Adds one more, with the same rules.
   void add(const Entry& entry);
@@ -95,8 +93,7 @@ template <class T>
 std::shared_ptr<StateEntry> State::Entry::make(std::string name, T& value) {
   using Plain = std::remove_const_t<T>;
   if constexpr (std::is_base_of_v<torch::nn::Module, Plain>) {
-    // The aliasing constructor makes a pointer that owns nothing: the reference's owner must outlive the
-    // state.
+    // The aliasing constructor makes a pointer that owns nothing: the reference's owner must outlive the state.
     auto* module = static_cast<torch::nn::Module*>(const_cast<Plain*>(&value));
     return detail::module_entry(std::move(name),
                                 std::shared_ptr<torch::nn::Module>(std::shared_ptr<void>(), module));

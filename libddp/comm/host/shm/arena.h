@@ -2,8 +2,7 @@
 // they are touched, and an allocator for its upper part. Peers map the same memfd, so an offset means the
 // same bytes to every rank of the host.
 //
-// allocate() and free() may be called from any thread. A killed rank leaves nothing behind: the memfd has no
-// name.
+// allocate() and free() may be called from any thread. A killed rank leaves nothing behind: the memfd has no name.
 #pragma once
 
 #include <cstddef>
@@ -18,8 +17,7 @@ namespace ddp::host {
 
 class Arena {
  public:
-  /// `reserved` bytes at the start are not handed out by allocate(). Throws Error when the kernel gives no
-  /// memfd.
+  /// `reserved` bytes at the start are not handed out by allocate(). Throws Error when the kernel gives no memfd.
   explicit Arena(std::size_t reserved);
 
   [[nodiscard]] int fd() const { return fd_.get(); }

@@ -8,8 +8,7 @@
 
 namespace ddp::host {
 
-/// Bytes a rank shows to the others at a time, of memory that they cannot see. Two areas alternate
-/// (shm_group.h).
+/// Bytes a rank shows to the others at a time, of memory that they cannot see. Two areas alternate (shm_group.h).
 inline constexpr std::size_t kStagingBytes = std::size_t{8} << 20;
 
 inline constexpr std::uint32_t kLaneSlots = 4;

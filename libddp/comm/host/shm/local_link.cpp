@@ -21,8 +21,7 @@
 namespace ddp::host {
 namespace {
 
-// --- Step 1: what a rank publishes
-// ----------------------------------------------------------------------------------------------
+// --- Step 1: what a rank publishes -----------------------------------------------------------------------------------
 
 struct Card {
   std::string place;  ///< boot id and network namespace; empty: cannot or must not share
@@ -88,8 +87,7 @@ std::vector<Card> collect_cards(const LocalLinkOptions& options, const Card& min
   return cards;
 }
 
-// --- Steps 3 to 5
-// ---------------------------------------------------------------------------------------------------------------
+// --- Steps 3 to 5 ----------------------------------------------------------------------------------------------------
 
 struct Shared {
   Mapping control;
@@ -242,8 +240,7 @@ void join_leader(const std::vector<int>& candidates, int rank, const Card& leade
   send_message(socket, mapped ? 1 : 0);
 }
 
-// --- Step 6
-// ---------------------------------------------------------------------------------------------------------------------
+// --- Step 6 ----------------------------------------------------------------------------------------------------------
 
 std::string join(const std::vector<int>& ranks) {
   std::string text;

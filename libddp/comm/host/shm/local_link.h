@@ -1,18 +1,18 @@
 // Finds the ranks that can share memory with this one, and maps it: theirs and the control segment.
 //
 // Steps, for a communicator of N ranks and a store that they share:
-//   1. Every rank sets "host/<rank>": boot id, network namespace, host name, pid, the name of an abstract
-//   Unix socket, and a secret.
-//   2. Ranks with equal boot id and network namespace are candidates of one host. The lowest of them leads:
-//   its socket accepts.
-//   3. A candidate connects, both prove that they know the leader's secret, and the candidate passes the
-//   memfd of its arena.
+//   1. Every rank sets "host/<rank>": boot id, network namespace, host name, pid, the name of an abstract Unix socket,
+//      and a secret.
+//   2. Ranks with equal boot id and network namespace are candidates of one host. The lowest of them leads: its socket
+//      accepts.
+//   3. A candidate connects, both prove that they know the leader's secret, and the candidate passes the memfd of its
+//      arena.
 //   4. When all candidates have come, the leader passes the control segment and all arenas to each of them.
 //   5. A candidate that mapped everything, and found the leader's nonce in what it mapped, says so.
-//   6. The leader sets "host/members/<leader>" to the ranks that could; everybody reads it. Who is not in it
-//   is alone on its host.
-// So host names decide nothing: two containers on one machine share memory exactly if they could pass and map
-// it.
+//   6. The leader sets "host/members/<leader>" to the ranks that could; everybody reads it. Who is not in it is alone
+//      on its host.
+//
+// So host names decide nothing: two containers on one machine share memory exactly if they could pass and map it.
 //
 // Afterwards every rank holds a lock on its byte of the control segment (an open-file-description lock: the
 // kernel drops it when the rank dies, however it dies, and it works between pid namespaces).
@@ -50,8 +50,8 @@ struct LocalMembers {
 /// Who is where, known to every rank alike.
 struct Topology {
   std::vector<RankName> names;  ///< by rank
-  std::vector<std::vector<int>>
-      hosts;  ///< ranks that share memory, ascending; hosts ordered by their lowest rank
+  /// Ranks that share memory, ascending; hosts ordered by their lowest rank.
+  std::vector<std::vector<int>> hosts;
 };
 
 struct LocalLinkOptions {

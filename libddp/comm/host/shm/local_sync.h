@@ -1,10 +1,10 @@
-// How the ranks of one host wait for each other: every rank counts the synchronisations it has come to, in
-// its own cache line of the control segment; a synchronisation is over when all counters have reached its
-// number.
+// How the ranks of one host wait for each other: every rank counts the synchronisations it has come to, in its own
+// cache line of the control segment; a synchronisation is over when all counters have reached its number.
 //
-// A waiting rank spins for a few microseconds, then sleeps on the missing rank's counter in slices of
-// milliseconds. Between slices it looks whether a failure was recorded, whether the missing rank still lives,
-// and what time it is. So death is noticed within a slice and no wait outlives its deadline.
+// A waiting rank spins for some 20 microseconds, offers its core to others for a millisecond, then sleeps on the
+// missing rank's counter in slices of 5 ms. Between slices it looks whether a failure was recorded, whether the rank it
+// waits for still lives, and what time it is. So death of that rank is noticed within a slice and no wait outlives its
+// deadline.
 //
 // One thread at a time, except for record_failure and wake_all.
 #pragma once
@@ -25,8 +25,7 @@ struct WaitContext {
   const Operation& operation;
   /// Called between slices; throws to end the wait (null: nothing).
   const std::function<void()>* check = nullptr;
-  /// Whether this thread may burn its core for some microseconds: not the background thread of asynchronous
-  /// operations.
+  /// Whether this thread may burn its core for some microseconds: not the background thread of asynchronous operations.
   bool spin = true;
 };
 
@@ -39,9 +38,8 @@ class LocalSync {
   [[nodiscard]] std::uint32_t next() const { return arrived_ + 1; }
   /// This rank has come to synchronisation next().
   void arrive();
-  /// Waits until every other rank has come to the synchronisation this rank arrived at last. Throws the
-  /// recorded failure, PeerFailure (a rank died or closed its communicator), TimeoutError (naming the missing
-  /// rank).
+  /// Waits until every other rank has come to the synchronisation this rank arrived at last. Throws the recorded
+  /// failure, PeerFailure (a rank died or closed its communicator), TimeoutError (naming the missing rank).
   void wait_all(const WaitContext& context);
 
   /// Waits until `word` is no longer `seen`, which rank `index` will do. For the lanes of send and receive.

@@ -1,7 +1,6 @@
 // all_reduce and reduce between ranks that share memory.
 //
-// Every element is combined in rank order whichever way is taken, so results do not depend on where buffers
-// lie.
+// Every element is combined in rank order whichever way is taken, so results do not depend on where buffers lie.
 #include <algorithm>
 
 #include "libddp/comm/host/reduce_kernels.h"

@@ -1,10 +1,10 @@
 // Collectives between ranks that share memory.
 //
 // Data moves in one of three ways, chosen alike by all ranks:
-//   at once    up to kSmallBytes: everybody copies its input to staging, one synchronisation, everybody
-//   combines all inputs itself. resident   all buffers lie in arenas: ranks read each other's buffers in
-//   place, no copy. staged     a pipeline of chunks through staging: while chunk k is combined, chunk k + 1
-//   is copied in.
+//   at once    up to kSmallBytes: everybody copies its input to staging, one synchronisation, everybody combines all
+//              inputs itself.
+//   resident   all buffers lie in arenas: ranks read each other's buffers in place, no copy.
+//   staged     a pipeline of chunks through staging: while chunk k is combined, chunk k + 1 is copied in.
 //
 // Staging areas alternate between two parities, chunk by chunk and over operations. A rank writes into an
 // area only after it passed a synchronisation to which the others came after their last read of that area;
@@ -35,8 +35,7 @@ class ShmGroup {
   /// Throws MismatchError and what LocalSync::wait_all throws.
   void run(const WaitContext& context);
 
-  // --- Parts that hierarchical all-reduce is made of
-  // ---------------------------------------------------------------------------
+  // --- Parts that hierarchical all-reduce is made of ---
   /// Announces the operation, waits for everybody and compares.
   void begin(const WaitContext& context);
   void synchronise(const WaitContext& context);

@@ -1,6 +1,5 @@
-// broadcast, gather, scatter, all_gather, all_to_all and reduce_scatter between ranks that share memory:
-// every rank takes what it needs out of the others' inputs, directly where they are shared, else by rounds
-// through staging.
+// broadcast, gather, scatter, all_gather, all_to_all and reduce_scatter between ranks that share memory: every rank
+// takes what it needs out of the others' inputs, directly where they are shared, else by rounds through staging.
 //
 // Round k of an input is copied in before synchronisation k and taken after it, before synchronisation k + 1;
 // round k + 2, which uses the same area, is copied in after that one.

@@ -3,8 +3,7 @@
 namespace ddp::host {
 namespace {
 
-// A chain has an end, which always takes what comes: waiting for a slot cannot block it, and a few keep it
-// busy.
+// A chain has an end, which always takes what comes: waiting for a slot cannot block it, and a few keep it busy.
 constexpr std::size_t kSlotsPerStream = 4;
 
 }  // namespace

@@ -1,8 +1,7 @@
 // The pipelined chain, for large buffers: broadcast away from the root, reduce towards it. Chunks go on as
 // soon as they have arrived (broadcast) or are combined (reduce); every link carries the buffer once.
 //
-// Both run in the direction of the ring: root, root+1, ... for broadcast; root+1, root+2, ..., root for
-// reduce.
+// Both run in the direction of the ring: root, root+1, ... for broadcast; root+1, root+2, ..., root for reduce.
 #pragma once
 
 #include "libddp/comm/host/tcp/exchange.h"

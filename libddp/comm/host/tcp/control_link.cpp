@@ -11,8 +11,7 @@
 namespace ddp::host {
 namespace {
 
-// Both ranks of a pair send one frame an operation and need the other's to finish it: nobody gets further
-// ahead.
+// Both ranks of a pair send one frame an operation and need the other's to finish it: nobody gets further ahead.
 constexpr std::size_t kMostAhead = 2;
 
 bool would_block(int error) {

@@ -1,8 +1,7 @@
 // The control connection to one peer: frames out, frames in.
 //
-// send(), flush() and close_gently() may be called from any thread; the reading side belongs to the thread
-// that runs operations. Nothing here blocks. Errors of the connection do not throw: closed() and
-// close_reason() tell.
+// send(), flush() and close_gently() may be called from any thread; the reading side belongs to the thread that runs
+// operations. Nothing here blocks. Errors of the connection do not throw: closed() and close_reason() tell.
 #pragma once
 
 #include <atomic>

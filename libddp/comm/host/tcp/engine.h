@@ -55,9 +55,8 @@ class Engine {
   std::vector<pollfd> polled_;
 };
 
-/// Reads the control link of `peer` and throws what it says: a failure told by it, or PeerFailure when it is
-/// gone without a goodbye; before the latter, failures told by others are heard. `during`: " in all_reduce
-/// #17", or empty.
+/// Reads the control link of `peer` and throws what it says: a failure told by it, or PeerFailure when it is gone
+/// without a goodbye; before the latter, failures told by others are heard. `during`: " in all_reduce #17", or empty.
 void hear_failures(Mesh& mesh, Failure& failure, Peer& peer, const std::string& during);
 
 }  // namespace ddp::host

@@ -57,8 +57,7 @@ class Exchange {
   virtual void finish() {}
 };
 
-/// Talks without data: with both neighbours, and between `hub` (an index of the team; -1: none) and
-/// everybody.
+/// Talks without data: with both neighbours, and between `hub` (an index of the team; -1: none) and everybody.
 [[nodiscard]] std::vector<Exchange::Talk> neighbourly_talks(const Team& team, int hub);
 
 /// Cuts buffers into parts; the same on all ranks that are given the same numbers.

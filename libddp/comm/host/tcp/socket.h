@@ -30,8 +30,7 @@ struct Listener {
 /// Connects; `what` opens the messages. Throws RendezvousError (refused, unreachable) or TimeoutError.
 [[nodiscard]] FileDescriptor connect_to(const Endpoint& endpoint, Deadline deadline, const std::string& what);
 
-/// For connections that carry frames: a host that no longer answers is noticed within 20 s, even while
-/// nothing is sent.
+/// For connections that carry frames: a host that no longer answers is noticed within 20 s, even while nothing is sent.
 void tune_control(int fd);
 /// For connections that carry bulk data. They have no timeout of their own: a peer that is alive but does not
 /// read is not dead, and only the operation's deadline judges it.

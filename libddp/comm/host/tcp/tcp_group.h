@@ -6,10 +6,9 @@
 // Every pair of ranks keeps one control connection (what each operation is, small data, failures) and
 // `streams` data connections. docs/host-tcp.md describes the bytes.
 //
-// connect, run and all_reduce_among: one thread at a time. fail(): any thread. Errors of run() are recorded
-// in Failure, told to all ranks and thrown: TimeoutError, PeerFailure, MismatchError, Aborted, Error (bytes
-// that make no sense), each naming ranks, hosts, operation and sequence number. After the first one every
-// call throws it again.
+// connect, run and all_reduce_among: one thread at a time. fail(): any thread. Errors of run() are recorded in Failure,
+// told to all ranks and thrown: TimeoutError, PeerFailure, MismatchError, Aborted, Error (bytes that make no sense),
+// each naming ranks, hosts, operation and sequence number. After the first one every call throws it again.
 #pragma once
 
 #include <cstddef>
@@ -29,11 +28,11 @@ namespace ddp::host {
 struct TcpOptions {
   int rank = 0;
   int world_size = 1;
-  std::string token;         ///< the job's secret; empty only on loopback
-  std::string bind_address;  ///< where this rank listens, numeric or a name; other ranks must reach it there.
-                             ///< Empty: 127.0.0.1
-  int streams = 4;           ///< data connections to each peer, 1 to 16
-  std::string host_name;     ///< how errors call this machine; empty: its host name
+  std::string token;  ///< the job's secret; empty only on loopback
+  /// Where this rank listens, numeric or a name; other ranks must reach it there. Empty: 127.0.0.1.
+  std::string bind_address;
+  int streams = 4;        ///< data connections to each peer, 1 to 16
+  std::string host_name;  ///< how errors call this machine; empty: its host name
 };
 
 class TcpGroup {

@@ -54,8 +54,7 @@ struct Piece {
 };
 static_assert(sizeof(Piece) == 16);
 
-/// Whether the fields are in range, so that the frame can be compared and printed. Null: fine; else what is
-/// wrong.
+/// Whether the fields are in range, so that the frame can be compared and printed. Null: fine; else what is wrong.
 [[nodiscard]] const char* invalid(const Frame& frame);
 
 [[nodiscard]] Frame frame_of(const Operation& operation, std::uint64_t digest);

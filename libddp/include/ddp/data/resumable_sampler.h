@@ -23,8 +23,8 @@ namespace ddp::data {
 
 /// What happens when the world size does not divide the size.
 enum class UnevenSplit {
-  kPad,   ///< the first samples are dealt again at the end, so that all ranks get the same number (PyTorch's
-          ///< default)
+  /// The first samples are dealt again at the end, so that all ranks get the same number (PyTorch's default).
+  kPad,
   kDrop,  ///< the last size mod N samples of the epoch are left out (PyTorch's drop_last)
   kKeep,  ///< nothing is added or left out: the first ranks get one more
 };
@@ -37,14 +37,15 @@ struct SamplerOptions {
 
 class ResumableSampler : public Stateful {
  public:
-  /// Throws ConfigError for a size below 1, or one that kDrop leaves nothing of, and for a rank outside the
-  /// world.
+  /// Throws ConfigError for a size below 1, or one that kDrop leaves nothing of, and for a rank outside the world.
   ResumableSampler(std::int64_t size, int rank, int world_size, const SamplerOptions& options = {});
   ResumableSampler(std::int64_t size, const Context& context, const SamplerOptions& options = {})
       : ResumableSampler(size, context.rank(), context.world_size(), options) {}
 
-  /// Up to `count` indices in [0, size), fewer at the end of the epoch, none after it. Counted as consumed.
+  /// Up to `count` indices in [0, size), fewer at the end of the epoch, none after it. Counted as consumed. Throws
+  /// Error for a negative count.
   [[nodiscard]] std::vector<std::int64_t> next(std::int64_t count);
+  /// Shuffles anew and begins at position 0. Throws Error for a negative epoch.
   void start_epoch(std::int64_t epoch);
 
   [[nodiscard]] std::int64_t epoch() const { return epoch_; }
@@ -54,9 +55,8 @@ class ResumableSampler : public Stateful {
   [[nodiscard]] std::int64_t samples_per_epoch() const;
 
   [[nodiscard]] std::string save_state() const override;
-  /// Throws CorruptCheckpoint for bytes that are no sampler state, ConfigError when size, seed or options
-  /// differ from this sampler's, or when the world size differs and the position cannot be dealt evenly to
-  /// the new one.
+  /// Throws CorruptCheckpoint for bytes that are no sampler state, ConfigError when size, seed or options differ from
+  /// this sampler's, or when the world size differs and the position cannot be dealt evenly to the new one.
   void load_state(std::string_view state) override;
 
  private:
