@@ -1,9 +1,6 @@
 // What the store's server does with clients that mean it no good, or are broken.
-#include <arpa/inet.h>
 #include <gtest/gtest.h>
-#include <poll.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
 
 #include <random>
 #include <thread>
@@ -11,10 +8,9 @@
 #include <ddp/error.h>
 #include <ddp/rendezvous.h>
 
-#include "libddp/core/fd.h"
-#include "libddp/rendezvous/authenticate.h"
 #include "libddp/rendezvous/store_state.h"
 #include "libddp/rendezvous/store_wire.h"
+#include "tests/rendezvous/raw_client.h"
 
 namespace ddp {
 namespace {
@@ -27,33 +23,8 @@ constexpr const char* kToken = "a token for tests only";
 
 class HostileStore : public ::testing::Test {
  protected:
-  [[nodiscard]] FileDescriptor raw() const {
-    FileDescriptor fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_port = htons(server_.port());
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    EXPECT_EQ(::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
-    return fd;
-  }
-  [[nodiscard]] FileDescriptor trusted() const {
-    FileDescriptor fd = raw();
-    run_client_handshake(fd.get(), {kToken, store_wire::kPurpose, false}, Deadline::in(10s));
-    return fd;
-  }
-  static void send(const FileDescriptor& fd, const std::string& bytes) {
-    (void)::send(fd.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
-  }
-  /// Whether the server closes the connection, after whatever it still says.
-  static bool closes(const FileDescriptor& fd) {
-    char buffer[4096];
-    for (const Deadline deadline = Deadline::in(20s); !deadline.passed();) {
-      pollfd entry{fd.get(), POLLIN, 0};
-      if (::poll(&entry, 1, deadline.remaining_ms()) > 0 && ::recv(fd.get(), buffer, sizeof buffer, 0) <= 0)
-        return true;
-    }
-    return false;
-  }
+  [[nodiscard]] RawClient raw() const { return RawClient::connected(server_.port()); }
+  [[nodiscard]] RawClient trusted() const { return RawClient::trusted(server_.port(), kToken); }
   void expect_alive() {
     const auto store = connect_store({"127.0.0.1", server_.port()}, {.token = kToken, .timeout = 10s});
     store->set("alive", "yes", Deadline::in(10s));
@@ -67,9 +38,9 @@ TEST_F(HostileStore, DropsWhoeverDoesNotSpeakTheHandshake) {
   for (const std::string& greeting :
        {std::string("GET / HTTP/1.1\r\nHost: store\r\n\r\n........................"), std::string(4096, '\0'),
         std::string(100, '\xff')}) {
-    const FileDescriptor fd = raw();
-    send(fd, greeting);
-    EXPECT_TRUE(closes(fd));
+    const RawClient client = raw();
+    client.send_wire(greeting);
+    EXPECT_TRUE(client.closed_by_server());
   }
   expect_alive();
 }
@@ -77,15 +48,15 @@ TEST_F(HostileStore, DropsWhoeverDoesNotSpeakTheHandshake) {
 TEST_F(HostileStore, DropsAuthenticatedGarbage) {
   std::mt19937 random(20261123);
   for (int round = 0; round < 200; ++round) {
-    const FileDescriptor fd = trusted();
+    RawClient client = trusted();
     std::string bytes(13 + random() % 200, '\0');
     for (char& byte : bytes) byte = static_cast<char>(random());
     if (round % 2 == 0)
       bytes.replace(0, 4,
                     std::string({static_cast<char>(bytes.size() - 4), 0, 0, 0}));  // a believable length
-    send(fd, bytes);
-    ::shutdown(fd.get(), SHUT_WR);
-    EXPECT_TRUE(closes(fd));
+    client.send(bytes);
+    client.half_close();
+    EXPECT_TRUE(client.closed_by_server());
   }
   expect_alive();
 }
@@ -98,27 +69,27 @@ TEST_F(HostileStore, EveryTruncationOfAFrameIsHarmless) {
   request.expected = "expected";
   const std::string frame = store_wire::encode(request);
   for (std::size_t length = 0; length < frame.size(); ++length) {
-    const FileDescriptor fd = trusted();
-    send(fd, frame.substr(0, length));
-    ::shutdown(fd.get(), SHUT_WR);
-    EXPECT_TRUE(closes(fd)) << length;
+    RawClient client = trusted();
+    client.send(frame.substr(0, length));
+    client.half_close();
+    EXPECT_TRUE(client.closed_by_server()) << length;
   }
   expect_alive();
 }
 
 TEST_F(HostileStore, RefusesLengthsThatWouldNeedMuchMemory) {
-  const FileDescriptor fd = trusted();
-  send(fd, std::string("\xff\xff\xff\xff", 4) + std::string(9, '\1'));
-  EXPECT_TRUE(closes(fd));
+  RawClient client = trusted();
+  client.send(std::string("\xff\xff\xff\xff", 4) + std::string(9, '\1'));
+  EXPECT_TRUE(client.closed_by_server());
   expect_alive();
 }
 
 TEST_F(HostileStore, ServesOthersWhileHalfFramesAndSilentPeersHang) {
-  std::vector<FileDescriptor> hanging;
+  std::vector<RawClient> hanging;
   for (int i = 0; i < 50; ++i) hanging.push_back(raw());
   for (int i = 0; i < 50; ++i) {
     hanging.push_back(trusted());
-    send(hanging.back(), "\x20");
+    hanging.back().send("\x20");
   }
   expect_alive();
 }
@@ -128,10 +99,10 @@ TEST_F(HostileStore, SurvivesAThousandIdleConnections) {
   ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &limit), 0);
   limit.rlim_cur = std::min<rlim_t>(limit.rlim_max, 4096);
   ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &limit), 0);
-  if (limit.rlim_cur < 2500)
-    GTEST_SKIP() << "only " << limit.rlim_cur << " descriptors are allowed, the test needs 2500";
-  std::vector<FileDescriptor> idle;
-  for (int i = 0; i < 1000; ++i) idle.push_back(i % 2 == 0 ? trusted() : raw());
+  if (limit.rlim_cur < 3500)
+    GTEST_SKIP() << "only " << limit.rlim_cur << " descriptors are allowed, the test needs 3500";
+  std::vector<RawClient> idle;
+  for (int i = 0; i < 1500; ++i) idle.push_back(i < 1000 ? trusted() : raw());
   expect_alive();
   EXPECT_GE(server_.connections(), 1000u);
   idle.clear();
