@@ -19,6 +19,7 @@
 
 #include "libddp/core/fd.h"
 #include "libddp/rendezvous/authenticate.h"
+#include "libddp/rendezvous/connect.h"
 #include "libddp/rendezvous/store_connection.h"
 #include "libddp/rendezvous/tls.h"
 
@@ -34,6 +35,7 @@ class RawClient {
     address.sin_port = htons(port);
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     EXPECT_EQ(::connect(client.fd_.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+    set_tcp_options(client.fd());
     return client;
   }
   /// Through the handshake, and not further.
@@ -84,6 +86,19 @@ class RawClient {
         return true;
     }
     return false;
+  }
+  /// Bytes that came, at most `most`; fewer when the connection ended or nothing came for long.
+  [[nodiscard]] std::size_t drain(std::size_t most) const {
+    std::string buffer(std::size_t{1} << 20, '\0');
+    std::size_t total = 0;
+    while (total < most) {
+      pollfd entry{fd(), POLLIN, 0};
+      if (::poll(&entry, 1, patience().remaining_ms()) <= 0) break;
+      const ssize_t got = ::recv(fd(), buffer.data(), std::min(buffer.size(), most - total), 0);
+      if (got <= 0) break;
+      total += static_cast<std::size_t>(got);
+    }
+    return total;
   }
   /// Whether the connection is open and silent.
   [[nodiscard]] bool open_and_silent() const {
