@@ -73,8 +73,7 @@ class StoreClient final : public Store {
 
  private:
   static Request make(Op op, std::string_view key) {
-    if (key.empty() || key.size() > store_wire::kMaxKey)
-      throw Error("a store key must have 1 to 1024 bytes, this one has " + std::to_string(key.size()));
+    store_wire::check_key(key);
     Request request;
     request.op = op;
     request.key = key;
@@ -82,9 +81,7 @@ class StoreClient final : public Store {
   }
 
   static std::string checked_value(std::string_view key, std::string_view value) {
-    if (value.size() > store_wire::kMaxValue)
-      throw Error("a store value may have 16 MiB; '" + std::string(key) + "' would get " +
-                  std::to_string(value.size()) + " bytes");
+    store_wire::check_value(key, value);
     return std::string(value);
   }
 

@@ -49,11 +49,8 @@ template <class Handler>
 void StoreSession::guarded(Handler handler) {
   try {
     handler();
-  } catch (const Error& failure) {
+  } catch (const std::exception& failure) {
     refuse(failure.what());
-  } catch (const std::exception& failure) {  // no memory, most likely
-    log::warn("store: a connection is closed", {{"why", failure.what()}});
-    close();
   }
 }
 

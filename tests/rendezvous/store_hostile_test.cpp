@@ -1,7 +1,9 @@
 // What the store's server does with clients that mean it no good, or are broken.
 #include <gtest/gtest.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
+#include <fstream>
 #include <random>
 #include <thread>
 
@@ -133,6 +135,165 @@ TEST_F(HostileStore, SendsAClientAwayWhenItHasNoRoom) {
   EXPECT_THROW((void)connect_store({"127.0.0.1", small.port()}, {.token = kToken, .timeout = 300ms}),
                TimeoutError);
   first->set("still", "served", Deadline::in(10s));
+}
+
+std::string request(Op op, const std::string& key, const std::string& value = {}, std::uint64_t number = 0) {
+  Request request;
+  request.op = op;
+  request.key = key;
+  request.value = value;
+  request.number = number;
+  return store_wire::encode(request);
+}
+
+std::size_t resident_mib() {
+  std::size_t total = 0, resident = 0;
+  std::ifstream("/proc/self/statm") >> total >> resident;
+  return resident * static_cast<std::size_t>(::sysconf(_SC_PAGESIZE)) >> 20;
+}
+
+TEST_F(HostileStore, TakesMemoryForBytesThatCameNotForBytesThatWereAnnounced) {
+  const std::string announces_32_mib = std::string("\x00\x00\x00\x02", 4) + std::string(8, '\0') + "\x01";
+  const std::size_t before = resident_mib();
+  std::vector<RawClient> clients;
+  for (int i = 0; i < 100; ++i) {
+    clients.push_back(trusted());
+    clients.back().send(request(Op::kSet, "key", "value") + announces_32_mib);
+    EXPECT_GT(clients.back().drain(1), 0u);  // the reply: the server has seen both
+  }
+  EXPECT_LT(resident_mib(), before + 1000);  // of 3200
+  expect_alive();
+}
+
+TEST_F(HostileStore, StrangersCanNeitherKeepAClientOutNorTakeTheRestsPlaces) {
+  const StoreServer server({.listen = {"127.0.0.1", 0}, .token = kToken, .max_strangers = 4});
+  const auto before = connect_store({"127.0.0.1", server.port()}, {.token = kToken, .timeout = 20s});
+  std::vector<RawClient> strangers;
+  for (int i = 0; i < 6; ++i) strangers.push_back(RawClient::connected(server.port()));
+  const auto after = connect_store({"127.0.0.1", server.port()}, {.token = kToken, .timeout = 20s});
+  EXPECT_TRUE(strangers[0].closed_by_server());
+  before->set("key", "value", Deadline::in(20s));
+  EXPECT_EQ(after->get("key", Deadline::in(20s)), "value");
+  EXPECT_EQ(server.connections(), 2u);
+}
+
+TEST_F(HostileStore, AStrangerDoesNotKeepTheHostOfTheStoreFromLeaving) {
+  const RawClient stranger = raw();
+  expect_alive();  // accepted in order, so the stranger is in
+  EXPECT_TRUE(server_.wait_for_connections_below(0, Deadline::in(20s)));
+  EXPECT_TRUE(stranger.open_and_silent());
+}
+
+TEST(StoreLimits, HalfAHeaderIsTimedAndSilenceBetweenFramesIsNot) {
+  const StoreServer server({.listen = {"127.0.0.1", 0}, .frame_time = 200ms});
+  const RawClient idle = RawClient::trusted(server.port(), "");
+  RawClient half_header = RawClient::trusted(server.port(), "");
+  RawClient half_body = RawClient::trusted(server.port(), "");
+  half_header.send(request(Op::kSet, "key", "value") + "\x20");
+  half_body.send(request(Op::kSet, "key", "value").substr(0, 20));
+  EXPECT_TRUE(half_header.closed_by_server());
+  EXPECT_TRUE(half_body.closed_by_server());
+  EXPECT_TRUE(idle.open_and_silent());
+}
+
+TEST(StoreLimits, AStrangerThatTricklesIsDropped) {
+  const StoreServer server({.listen = {"127.0.0.1", 0}, .token = kToken, .handshake_time = 200ms});
+  const RawClient client = RawClient::connected(server.port());
+  client.send_wire("ddpH");
+  EXPECT_TRUE(client.closed_by_server());
+}
+
+TEST(StoreLimits, ManyThreadsOfOneClientGetLargeValuesAtOnce) {
+  const StoreServer server({.listen = {"127.0.0.1", 0}, .token = kToken});
+  const auto store = connect_store({"127.0.0.1", server.port()}, {.token = kToken, .timeout = 20s});
+  store->set("large", std::string(16 << 20, 'x'), Deadline::in(60s));
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 18; ++t)  // 288 MiB of replies
+    threads.emplace_back(
+        [&] { EXPECT_EQ(store->get("large", Deadline::in(100s)).size(), std::size_t{16} << 20); });
+  for (auto& thread : threads) thread.join();
+}
+
+TEST(StoreLimits, AClientThatReadsLateGetsEveryReply) {
+  const StoreServer server({.listen = {"127.0.0.1", 0}});
+  RawClient client = RawClient::trusted(server.port(), "");
+  const std::size_t value = std::size_t{1} << 20, count = 300;
+  client.send(request(Op::kSet, "key", std::string(value, 'x')));
+  for (std::size_t i = 0; i < count; ++i) client.send(request(Op::kGet, "key"));
+  const std::size_t reply = store_wire::encode(store_wire::Reply{}).size();
+  EXPECT_EQ(client.drain(reply + count * (reply + value)), reply + count * (reply + value));
+  EXPECT_TRUE(client.open_and_silent());
+}
+
+TEST(StoreLimits, AClientThatIsRefusedAndDoesNotReadIsDropped) {
+  StoreServer server({.listen = {"127.0.0.1", 0}, .handshake_time = 500ms});
+  RawClient client = RawClient::trusted(server.port(), "");
+  client.send(request(Op::kSet, "key", std::string(16 << 20, 'x')) + request(Op::kGet, "key") +
+              request(Op::kGet, "key") + std::string(13, '\xff'));
+  EXPECT_TRUE(server.wait_for_connections_below(0, Deadline::in(20s)));
+}
+
+TEST(StoreLimits, WaitsTakeUpTheStoresMemoryAndGiveItBack) {
+  StoreState state(10'000);
+  Request get;
+  get.op = Op::kGet;
+  get.key = "key";
+  store_wire::Status last = store_wire::Status::kOk;
+  std::size_t refusals = 0;
+  for (get.id = 1; get.id <= 1000; ++get.id)
+    state.execute(1, get,
+                  [&](const auto& reply) { refusals += reply.status == store_wire::Status::kRefused; });
+  EXPECT_GT(state.waiting(), 10u);
+  EXPECT_EQ(state.waiting() + refusals, 1000u);
+  Request set;
+  set.key = "large";
+  set.value = std::string(9'000, 'x');
+  const auto remember = [&](const auto& reply) { last = reply.status; };
+  state.execute(2, set, remember);
+  EXPECT_EQ(last, store_wire::Status::kRefused);
+  state.forget(1);
+  EXPECT_EQ(state.waiting(), 0u);
+  state.execute(2, set, remember);
+  EXPECT_EQ(last, store_wire::Status::kOk);
+}
+
+TEST(StoreLimits, AppendingAndErasingKeepCountOfTheMemory) {
+  StoreState state(1'000);
+  store_wire::Reply last;
+  const auto remember = [&](const store_wire::Reply& reply) { last = reply; };
+  Request append;
+  append.op = Op::kAppend;
+  append.key = "log";
+  append.value = std::string(100, 'x');
+  for (int i = 0; i < 9; ++i) state.execute(1, append, remember);
+  EXPECT_EQ(last.number, 900u);
+  state.execute(1, append, remember);
+  EXPECT_EQ(last.status, store_wire::Status::kRefused);
+  Request erase;
+  erase.op = Op::kErase;
+  erase.key = "log";
+  for (int round = 0; round < 3; ++round) {
+    state.execute(1, erase, remember);
+    EXPECT_EQ(last.number, 1u);
+    for (int i = 0; i < 9; ++i) state.execute(1, append, remember);
+    EXPECT_EQ(last.number, 900u);
+  }
+}
+
+TEST(StoreWire, RefusesRequestsWithPartsThatTheirOperationDoesNotHave) {
+  const auto accepted = [](const Request& request) {
+    const std::string frame = store_wire::encode(request);
+    const auto header = store_wire::decode_header(frame.substr(0, store_wire::kHeaderBytes));
+    return store_wire::decode_request(*header, frame.substr(store_wire::kHeaderBytes)).has_value();
+  };
+  EXPECT_TRUE(accepted({.op = Op::kGet, .key = "key"}));
+  EXPECT_FALSE(accepted({.op = Op::kGet, .key = ""}));
+  EXPECT_FALSE(accepted({.op = Op::kGet, .key = std::string(1025, 'k')}));
+  EXPECT_FALSE(accepted({.op = Op::kGet, .key = "key", .value = "value"}));
+  EXPECT_FALSE(accepted({.op = Op::kSet, .key = "key", .value = "value", .expected = "old"}));
+  EXPECT_FALSE(accepted({.op = Op::kErase, .key = "key", .number = 1}));
+  EXPECT_TRUE(accepted({.op = Op::kCancel, .number = 1}));
+  EXPECT_FALSE(accepted({.op = Op::kCancel, .key = "key", .number = 1}));
 }
 
 TEST(StoreWire, DecodesNothingButWholeMessages) {
