@@ -33,7 +33,7 @@ struct StoreServerOptions {
   /// "unix:@name".
   StoreEndpoint listen;
   /// What every client must know (libddp/rendezvous/auth.h); empty: none, which is allowed on loopback and
-  /// unix: only.
+  /// unix: only. With one, connections are encrypted too (CMake option DDP_TLS).
   std::string token;
   /// Accepts strangers from other machines. What DDP_ALLOW_INSECURE=1 sets.
   bool allow_insecure = false;
