@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -95,7 +96,11 @@ struct Tries {
 std::unique_ptr<StoreConnection> attempt(const StoreEndpoint& endpoint, const Address& address,
                                          const std::string& token, Deadline deadline, Tries& tries) {
   FileDescriptor fd = connect_to(address, Deadline::in(kAttempt).min(deadline));
-  if (address.storage.ss_family != AF_UNIX) set_tcp_options(fd.get());
+  if (address.storage.ss_family != AF_UNIX) {
+    set_tcp_options(fd.get());
+  } else if (!same_user(fd.get())) {
+    throw RendezvousError("another user of this machine listens there");
+  }
   try {
     return std::make_unique<StoreConnection>(std::move(fd), token, Deadline::in(kAttempt).min(deadline));
   } catch (const ConfigError& error) {  // trying again cannot help
@@ -136,6 +141,13 @@ void set_tcp_options(int socket) {
   ::setsockopt(socket, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof idle);
   ::setsockopt(socket, IPPROTO_TCP, TCP_KEEPINTVL, &interval, sizeof interval);
   ::setsockopt(socket, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof probes);
+}
+
+bool same_user(int socket) {
+  ucred peer{};
+  socklen_t length = sizeof peer;
+  if (::getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &peer, &length) != 0) return false;
+  return peer.uid == ::getuid() || peer.uid == 0;
 }
 
 std::unique_ptr<StoreConnection> connect_to_store(const StoreEndpoint& endpoint, const std::string& token,

@@ -19,6 +19,10 @@ namespace ddp {
 /// No delay, and keep-alive that notices within half a minute that the other machine is gone.
 void set_tcp_options(int socket);
 
+/// Whether the other end of a Unix socket is of this user or root. Somebody of another user is not of this
+/// job, whatever he knows of it, and an abstract name can be taken by anybody on the machine.
+[[nodiscard]] bool same_user(int socket);
+
 /// The local address from which this machine reaches `host`; empty when it cannot be told.
 [[nodiscard]] std::string local_address_towards(const std::string& host);
 

@@ -135,14 +135,32 @@ class StoreClient final : public Store {
 
   /// Throws TimeoutError; call() finds out by itself that the connection is lost.
   void send(std::string_view bytes, Deadline deadline, const std::string& what) {
-    const std::scoped_lock lock(send_mutex_);
+    take_turn(deadline, what);
     try {
       connection_->send(bytes, deadline, what);
     } catch (const TimeoutError&) {
+      end_turn();
       throw;
     } catch (const Error& error) {
       lose(error.what());
     }
+    end_turn();
+  }
+
+  /// Another thread may have a longer deadline, and a long value for a server that does not read.
+  void take_turn(Deadline deadline, const std::string& what) {
+    std::unique_lock lock(mutex_);
+    if (!changed_.wait_until(lock, deadline.at(), [this] { return !sending_; }))
+      deadline.check("sending " + what + ", behind another thread's request");
+    sending_ = true;
+  }
+
+  void end_turn() {
+    {
+      const std::scoped_lock lock(mutex_);
+      sending_ = false;
+    }
+    changed_.notify_all();
   }
 
   void lose(const std::string& why) {
@@ -186,11 +204,11 @@ class StoreClient final : public Store {
   StoreEndpoint endpoint_;
   std::unique_ptr<StoreConnection> connection_;
   std::atomic<std::uint64_t> next_id_{1};
-  std::mutex send_mutex_;
   std::mutex mutex_;
   std::condition_variable changed_;
   std::unordered_map<std::uint64_t, std::optional<Reply>> pending_;
-  std::string lost_;  ///< why the connection ended
+  bool sending_ = false;  ///< a thread is
+  std::string lost_;      ///< why the connection ended
   std::thread reader_;
 };
 

@@ -211,16 +211,8 @@ std::optional<std::chrono::nanoseconds> StoreServer::Impl::crowded() {
   return std::nullopt;
 }
 
-/// A peer of another user is not of this job, whatever it knows of it.
-bool same_user(Socket& socket) {
-  ucred peer{};
-  socklen_t length = sizeof peer;
-  if (::getsockopt(socket.native_handle(), SOL_SOCKET, SO_PEERCRED, &peer, &length) != 0) return false;
-  return peer.uid == ::getuid() || peer.uid == 0;
-}
-
 void StoreServer::Impl::start(Socket socket) {
-  if (local_acceptor_ && !same_user(socket)) return;
+  if (local_acceptor_ && !same_user(socket.native_handle())) return;
   if (!local_acceptor_) set_tcp_options(socket.native_handle());
   const auto session = std::make_shared<StoreSession>(*this, std::move(socket), next_id_);
   sessions_.emplace(next_id_, session);

@@ -1,8 +1,15 @@
 // What the store's server does with clients that mean it no good, or are broken.
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include <cstddef>
+#include <cstring>
 #include <fstream>
 #include <random>
 #include <thread>
@@ -231,6 +238,80 @@ TEST(StoreLimits, AClientThatIsRefusedAndDoesNotReadIsDropped) {
   client.send(request(Op::kSet, "key", std::string(16 << 20, 'x')) + request(Op::kGet, "key") +
               request(Op::kGet, "key") + std::string(13, '\xff'));
   EXPECT_TRUE(server.wait_for_connections_below(0, Deadline::in(20s)));
+}
+
+/// Shakes hands with one client and then does whatever the test does with the descriptor.
+class StuckServer {
+ public:
+  StuckServer() : listener_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t length = sizeof address;
+    EXPECT_EQ(::bind(listener_.get(), reinterpret_cast<sockaddr*>(&address), length), 0);
+    EXPECT_EQ(::listen(listener_.get(), 1), 0);
+    EXPECT_EQ(::getsockname(listener_.get(), reinterpret_cast<sockaddr*>(&address), &length), 0);
+    port_ = ntohs(address.sin_port);
+  }
+  [[nodiscard]] std::uint16_t port() const { return port_; }
+  FileDescriptor accept() const {
+    FileDescriptor fd(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));
+    (void)run_server_handshake(fd.get(), store_terms(""), Deadline::in(20s));
+    return fd;
+  }
+
+ private:
+  FileDescriptor listener_;
+  std::uint16_t port_ = 0;
+};
+
+TEST(StoreLimits, AThreadsDeadlineHoldsWhileAnothersRequestIsStuckOnItsWay) {
+  const StuckServer server;
+  FileDescriptor stuck;
+  std::thread accepting([&] { stuck = server.accept(); });
+  const auto store = connect_store({"127.0.0.1", server.port()}, {.timeout = 20s});
+  accepting.join();
+  std::thread large([&] {
+    EXPECT_THROW(store->set("large", std::string(16 << 20, 'x'), Deadline::in(100s)), RendezvousError);
+  });
+  pollfd begun{stuck.get(), POLLIN, 0};
+  EXPECT_EQ(::poll(&begun, 1, 20'000), 1);
+  EXPECT_THROW((void)store->get("key", Deadline::in(50ms)), TimeoutError);
+  stuck.reset();
+  large.join();
+}
+
+TEST(StoreLimits, ASocketOfAnotherUserIsNotTheStore) {
+  if (::getuid() != 0) GTEST_SKIP() << "only root can play another user";
+  const std::string name = "@ddp-squatter-" + std::to_string(::getpid());
+  int ready[2];
+  ASSERT_EQ(::pipe2(ready, O_CLOEXEC), 0);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    std::memcpy(address.sun_path + 1, name.data() + 1, name.size() - 1);
+    const int fd = ::socket(AF_UNIX, SOCK_STREAM, 0);
+    const bool good = ::setuid(65534) == 0 && ::prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 &&
+                      ::bind(fd, reinterpret_cast<const sockaddr*>(&address),
+                             static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + name.size())) == 0 &&
+                      ::listen(fd, 16) == 0;
+    (void)!::write(ready[1], good ? "1" : "0", 1);
+    for (;;) ::pause();
+  }
+  char good = 0;
+  EXPECT_EQ(::read(ready[0], &good, 1), 1);
+  EXPECT_EQ(good, '1');
+  try {
+    (void)connect_store({"unix:" + name, 0}, {.timeout = 200ms});
+    ADD_FAILURE() << "connected";
+  } catch (const TimeoutError& error) {
+    EXPECT_NE(std::string(error.what()).find("another user"), std::string::npos) << error.what();
+  }
+  ::kill(child, SIGKILL);
+  ::waitpid(child, nullptr, 0);
+  ::close(ready[0]);
+  ::close(ready[1]);
 }
 
 TEST(StoreLimits, WaitsTakeUpTheStoresMemoryAndGiveItBack) {
