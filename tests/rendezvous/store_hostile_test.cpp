@@ -173,7 +173,7 @@ TEST_F(HostileStore, TakesMemoryForBytesThatCameNotForBytesThatWereAnnounced) {
 }
 
 TEST_F(HostileStore, StrangersCanNeitherKeepAClientOutNorTakeTheRestsPlaces) {
-  const StoreServer server({.listen = {"127.0.0.1", 0}, .token = kToken, .max_strangers = 4});
+  const StoreServer server({.listen = {"127.0.0.1", 0}, .token = kToken, .max_strangers = 4, .handshake_time = 1000s});
   const auto before = connect_store({"127.0.0.1", server.port()}, {.token = kToken, .timeout = 20s});
   std::vector<RawClient> strangers;
   for (int i = 0; i < 6; ++i) strangers.push_back(RawClient::connected(server.port()));
