@@ -21,9 +21,21 @@
 #include "libddp/rendezvous/authenticate.h"
 #include "libddp/rendezvous/connect.h"
 #include "libddp/rendezvous/store_connection.h"
+#include "libddp/rendezvous/store_wire.h"
 #include "libddp/rendezvous/tls.h"
 
 namespace ddp {
+
+/// A request as bytes.
+inline std::string request(store_wire::Op op, const std::string& key, const std::string& value = {},
+                           std::uint64_t number = 0) {
+  store_wire::Request request;
+  request.op = op;
+  request.key = key;
+  request.value = value;
+  request.number = number;
+  return store_wire::encode(request);
+}
 
 class RawClient {
  public:

@@ -42,16 +42,6 @@ struct Tapped {
   WireTap tap{server.port()};
 };
 
-std::string request(store_wire::Op op, const std::string& key, const std::string& value,
-                    std::uint64_t number = 0) {
-  store_wire::Request request;
-  request.op = op;
-  request.key = key;
-  request.value = value;
-  request.number = number;
-  return store_wire::encode(request);
-}
-
 class StoreTls : public ::testing::Test {
  protected:
   void SetUp() override {
