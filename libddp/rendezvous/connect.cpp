@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -13,12 +14,10 @@
 #include <cstring>
 #include <memory>
 #include <thread>
+#include <utility>
 
 #include <ddp/error.h>
 #include <ddp/log.h>
-
-#include "libddp/rendezvous/authenticate.h"
-#include "libddp/rendezvous/store_wire.h"
 
 namespace ddp {
 namespace {
@@ -88,52 +87,84 @@ FileDescriptor connect_to(const Address& address, Deadline deadline) {
   return fd;
 }
 
-FileDescriptor attempt(const StoreEndpoint& endpoint, const Address& address, const std::string& token,
-                       Deadline deadline) {
+/// What became of the attempts so far.
+struct Tries {
+  std::string why = "not tried";
+  bool refused = false;  ///< by a peer that was reached, not by the network
+};
+
+std::unique_ptr<StoreConnection> attempt(const StoreEndpoint& endpoint, const Address& address,
+                                         const std::string& token, Deadline deadline, Tries& tries) {
   FileDescriptor fd = connect_to(address, Deadline::in(kAttempt).min(deadline));
   if (address.storage.ss_family != AF_UNIX) {
-    const int on = 1;
-    ::setsockopt(fd.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    ::setsockopt(fd.get(), SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
-    const int idle = 15, interval = 5, probes = 3;
-    ::setsockopt(fd.get(), IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof idle);
-    ::setsockopt(fd.get(), IPPROTO_TCP, TCP_KEEPINTVL, &interval, sizeof interval);
-    ::setsockopt(fd.get(), IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof probes);
+    set_tcp_options(fd.get());
+  } else if (!same_user(fd.get())) {
+    throw RendezvousError("another user of this machine listens there");
   }
   try {
-    run_client_handshake(fd.get(), {token, store_wire::kPurpose, false},
-                         Deadline::in(kAttempt).min(deadline));
+    return std::make_unique<StoreConnection>(std::move(fd), token, Deadline::in(kAttempt).min(deadline));
   } catch (const ConfigError& error) {  // trying again cannot help
     throw ConfigError("store at " + endpoint.describe() + ": " + error.what());
+  } catch (const RendezvousError&) {  // it can: an earlier job may still hold the port
+    tries.refused = true;
+    throw;
   }
-  return fd;
+}
+
+/// One attempt at every address. Null when none worked.
+std::unique_ptr<StoreConnection> attempt_all(const StoreEndpoint& endpoint, const std::string& token,
+                                             Deadline deadline, Tries& tries) {
+  std::vector<Address> addresses;
+  try {
+    addresses = addresses_of(endpoint);
+  } catch (const RendezvousError& error) {
+    tries.why = error.what();
+  }
+  for (const Address& address : addresses) {
+    try {
+      return attempt(endpoint, address, token, deadline, tries);
+    } catch (const ConfigError&) {
+      throw;
+    } catch (const Error& error) {
+      tries.why = error.what();
+    }
+  }
+  return nullptr;
 }
 
 }  // namespace
 
-FileDescriptor connect_to_store(const StoreEndpoint& endpoint, const std::string& token, Deadline deadline) {
-  std::string last = "not tried";
+void set_tcp_options(int socket) {
+  const int on = 1, idle = 15, interval = 5, probes = 3;
+  ::setsockopt(socket, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+  ::setsockopt(socket, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+  ::setsockopt(socket, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof idle);
+  ::setsockopt(socket, IPPROTO_TCP, TCP_KEEPINTVL, &interval, sizeof interval);
+  ::setsockopt(socket, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof probes);
+}
+
+bool same_user(int socket) {
+  ucred peer{};
+  socklen_t length = sizeof peer;
+  if (::getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &peer, &length) != 0) return false;
+  return peer.uid == ::getuid() || peer.uid == 0;
+}
+
+std::unique_ptr<StoreConnection> connect_to_store(const StoreEndpoint& endpoint, const std::string& token,
+                                                  Deadline deadline) {
+  Tries tries;
+  bool warned = false;
   milliseconds pause = kFirstPause;
   for (;;) {
-    try {
-      for (const Address& address : addresses_of(endpoint)) {
-        try {
-          return attempt(endpoint, address, token, deadline);
-        } catch (const PeerFailure& error) {
-          last = error.what();
-        } catch (const TimeoutError& error) {
-          last = error.what();
-        }
-      }
-    } catch (const ConfigError&) {
-      throw;
-    } catch (const RendezvousError& error) {
-      last = error.what();
-    }
+    if (auto connection = attempt_all(endpoint, token, deadline, tries)) return connection;
     if (deadline.remaining() <= pause)
       throw TimeoutError("cannot reach the store at " + endpoint.describe() + " within " +
-                         to_string(deadline.timeout()) + ": " + last +
+                         to_string(deadline.timeout()) + ": " + tries.why +
                          "; does rank 0 run, and do MASTER_ADDR and MASTER_PORT name its machine?");
+    // The deadline may be minutes away, and whoever looks at the log wants to know now.
+    if (tries.refused && !std::exchange(warned, true))
+      log::warn("the store refused this process, which goes on trying",
+                {{"store", endpoint.describe()}, {"why", tries.why}});
     std::this_thread::sleep_for(pause);
     pause = std::min(2 * pause, kLongestPause);
   }

@@ -1,9 +1,9 @@
 // The mutual challenge-response that opens every connection of a job, without any input or output: bytes in, bytes out.
 //
-//   1. client -> server  Hello    magic "ddpH", version, flags, 0, 0, 32 random bytes
-//   2. server -> client  Hello    the same with the server's flags and random bytes; byte 6 tells why it refuses
-//   3. client -> server  Proof    HMAC(key, "client" | flags | purpose | both random values)
-//   4. server -> client  Verdict  magic, version, flags, status, 0 and HMAC(key, "server" | ...)
+//   1. client -> server  Hello    magic "ddpH", version, flags, status 0, 0, 32 random bytes
+//   2. server -> client  Hello    the same with the server's flags and random bytes; its status tells why it refuses
+//   3. client -> server  Proof    HMAC(key, "client" | 0 | both hellos | purpose)
+//   4. server -> client  Verdict  the first 8 bytes of its hello with a status, and HMAC(key, "server" | ...)
 //
 // key = HMAC-SHA-256(token, "ddp handshake 1"). The roles are part of what is hashed, so an answer cannot be
 // reflected; both random values are, so a recorded answer is worth nothing in another connection. The client

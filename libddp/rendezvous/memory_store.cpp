@@ -35,7 +35,10 @@ class MemoryStore final : public Store {
   std::optional<std::string> compare_and_set(std::string_view key, std::optional<std::string_view> expected,
                                              std::string_view desired, Deadline deadline) override {
     Request request = make(Op::kCompareAndSet, key, desired);
-    if (expected) request.expected = *expected;
+    if (expected) {
+      store_wire::check_value(key, *expected);
+      request.expected = *expected;
+    }
     return optional(call(std::move(request), deadline));
   }
   std::uint64_t append(std::string_view key, std::string_view bytes, Deadline deadline) override {
@@ -52,6 +55,8 @@ class MemoryStore final : public Store {
 
  private:
   static Request make(Op op, std::string_view key, std::string_view value = {}) {
+    store_wire::check_key(key);
+    store_wire::check_value(key, value);
     Request request;
     request.op = op;
     request.key = key;

@@ -1,10 +1,6 @@
 // The client of a StoreServer: requests carry ids, so that one thread's wait does not keep another's set from
 // passing. A thread of the client reads the replies and hands each to whoever waits for it.
-#include <poll.h>
-#include <sys/socket.h>
-
 #include <atomic>
-#include <cerrno>
 #include <condition_variable>
 #include <mutex>
 #include <thread>
@@ -26,12 +22,12 @@ using store_wire::Status;
 
 class StoreClient final : public Store {
  public:
-  StoreClient(StoreEndpoint endpoint, FileDescriptor socket)
-      : endpoint_(std::move(endpoint)), socket_(std::move(socket)) {
+  StoreClient(StoreEndpoint endpoint, std::unique_ptr<StoreConnection> connection)
+      : endpoint_(std::move(endpoint)), connection_(std::move(connection)) {
     reader_ = std::thread([this] { read_replies(); });
   }
   ~StoreClient() override {
-    ::shutdown(socket_.get(), SHUT_RDWR);  // ends the reader's poll
+    connection_->shutdown();  // ends the reader's wait
     reader_.join();
   }
 
@@ -77,8 +73,7 @@ class StoreClient final : public Store {
 
  private:
   static Request make(Op op, std::string_view key) {
-    if (key.empty() || key.size() > store_wire::kMaxKey)
-      throw Error("a store key must have 1 to 1024 bytes, this one has " + std::to_string(key.size()));
+    store_wire::check_key(key);
     Request request;
     request.op = op;
     request.key = key;
@@ -86,9 +81,7 @@ class StoreClient final : public Store {
   }
 
   static std::string checked_value(std::string_view key, std::string_view value) {
-    if (value.size() > store_wire::kMaxValue)
-      throw Error("a store value may have 16 MiB; '" + std::string(key) + "' would get " +
-                  std::to_string(value.size()) + " bytes");
+    store_wire::check_value(key, value);
     return std::string(value);
   }
 
@@ -101,7 +94,13 @@ class StoreClient final : public Store {
       check_connected();
       pending_.emplace(request.id, std::nullopt);
     }
-    send(store_wire::encode(request), deadline, what);
+    try {
+      send(store_wire::encode(request), deadline, what);
+    } catch (const TimeoutError&) {
+      const std::scoped_lock lock(mutex_);
+      pending_.erase(request.id);
+      throw;
+    }
     std::unique_lock lock(mutex_);
     const auto answered = [&] { return pending_.at(request.id).has_value() || !lost_.empty(); };
     const bool in_time = changed_.wait_until(lock, deadline.at(), answered);
@@ -134,27 +133,34 @@ class StoreClient final : public Store {
     }
   }
 
-  /// A frame that could not be sent whole would garble all that follows, so the connection ends with it.
+  /// Throws TimeoutError; call() finds out by itself that the connection is lost.
   void send(std::string_view bytes, Deadline deadline, const std::string& what) {
-    const std::scoped_lock lock(send_mutex_);
-    bool begun = false;
-    while (!bytes.empty()) {
-      const ssize_t sent = ::send(socket_.get(), bytes.data(), bytes.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
-      if (sent > 0) {
-        bytes.remove_prefix(static_cast<std::size_t>(sent));
-        begun = true;
-        continue;
-      }
-      if (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR) {
-        lose(errno_message("cannot send", errno));
-        return;  // call() finds out
-      }
-      pollfd entry{socket_.get(), POLLOUT, 0};
-      (void)::poll(&entry, 1, deadline.remaining_ms(60'000));
-      if (!deadline.passed()) continue;
-      if (begun) lose("a request could not be sent within its deadline");
-      deadline.check("sending " + what);
+    take_turn(deadline, what);
+    try {
+      connection_->send(bytes, deadline, what);
+    } catch (const TimeoutError&) {
+      end_turn();
+      throw;
+    } catch (const Error& error) {
+      lose(error.what());
     }
+    end_turn();
+  }
+
+  /// Another thread may have a longer deadline, and a long value for a server that does not read.
+  void take_turn(Deadline deadline, const std::string& what) {
+    std::unique_lock lock(mutex_);
+    if (!changed_.wait_until(lock, deadline.at(), [this] { return !sending_; }))
+      deadline.check("sending " + what + ", behind another thread's request");
+    sending_ = true;
+  }
+
+  void end_turn() {
+    {
+      const std::scoped_lock lock(mutex_);
+      sending_ = false;
+    }
+    changed_.notify_all();
   }
 
   void lose(const std::string& why) {
@@ -162,56 +168,47 @@ class StoreClient final : public Store {
       const std::scoped_lock lock(mutex_);
       if (lost_.empty()) lost_ = why;
     }
-    ::shutdown(socket_.get(), SHUT_RDWR);
+    connection_->shutdown();
     changed_.notify_all();
   }
 
-  /// False at the end of the connection.
-  bool receive(char* to, std::size_t bytes) {
-    while (bytes > 0) {
-      const ssize_t got = ::recv(socket_.get(), to, bytes, 0);
-      if (got == 0) return lose("the server closed it; has the process that hosts it ended?"), false;
-      if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
-        pollfd entry{socket_.get(), POLLIN, 0};
-        (void)::poll(&entry, 1, -1);  // ended by shutdown() at the latest
-        continue;
-      }
-      if (got < 0 && errno == EINTR) continue;
-      if (got < 0) return lose(errno_message("cannot receive", errno)), false;
-      to += got;
-      bytes -= static_cast<std::size_t>(got);
+  void read_replies() {
+    try {
+      for (;;) deliver(receive_reply());
+    } catch (const std::exception& error) {
+      lose(error.what());
     }
-    return true;
   }
 
-  void read_replies() {
-    std::string body;
-    for (;;) {
-      char header_bytes[store_wire::kHeaderBytes];
-      if (!receive(header_bytes, sizeof header_bytes)) return;
-      const auto header = store_wire::decode_header({header_bytes, sizeof header_bytes});
-      if (!header) return lose("the server sent a frame of impossible length");
-      body.resize(header->body_bytes);
-      if (!receive(body.data(), body.size())) return;
-      auto reply = store_wire::decode_reply(*header, body);
-      if (!reply) return lose("the server sent a malformed reply");
-      {
-        const std::scoped_lock lock(mutex_);
-        const auto pending = pending_.find(reply->id);
-        if (pending != pending_.end()) pending->second = std::move(*reply);
-      }
-      changed_.notify_all();
+  Reply receive_reply() {
+    char header_bytes[store_wire::kHeaderBytes];
+    connection_->receive(header_bytes, sizeof header_bytes);
+    const auto header = store_wire::decode_header({header_bytes, sizeof header_bytes});
+    if (!header) throw RendezvousError("the server sent a frame of impossible length");
+    std::string body(header->body_bytes, '\0');
+    connection_->receive(body.data(), body.size());
+    auto reply = store_wire::decode_reply(*header, body);
+    if (!reply) throw RendezvousError("the server sent a malformed reply");
+    return std::move(*reply);
+  }
+
+  void deliver(Reply reply) {
+    {
+      const std::scoped_lock lock(mutex_);
+      const auto pending = pending_.find(reply.id);
+      if (pending != pending_.end()) pending->second = std::move(reply);
     }
+    changed_.notify_all();
   }
 
   StoreEndpoint endpoint_;
-  FileDescriptor socket_;
+  std::unique_ptr<StoreConnection> connection_;
   std::atomic<std::uint64_t> next_id_{1};
-  std::mutex send_mutex_;
   std::mutex mutex_;
   std::condition_variable changed_;
   std::unordered_map<std::uint64_t, std::optional<Reply>> pending_;
-  std::string lost_;  ///< why the connection ended
+  bool sending_ = false;  ///< a thread is
+  std::string lost_;      ///< why the connection ended
   std::thread reader_;
 };
 

@@ -12,6 +12,13 @@ using store_wire::Status;
 
 namespace {
 
+/// What a wait takes besides its key, roughly.
+constexpr std::size_t kWaitBytes = 256;
+
+std::size_t wait_bytes(const Request& request) {
+  return kWaitBytes + request.key.size();
+}
+
 void refuse(const Request& request, const StoreState::Answer& answer, std::string why) {
   answer(Reply{request.id, Status::kRefused, std::move(why), 0});
 }
@@ -31,8 +38,7 @@ void StoreState::execute(std::uint64_t session, const Request& request, Answer a
     case Op::kWatch:
       if (satisfy(request, answer)) return;
       if (request.op == Op::kTryGet) return answer(Reply{request.id, Status::kMissing});
-      waiters_[request.key].push_back({session, request, std::move(answer)});
-      return;
+      return wait(session, request, std::move(answer));
     case Op::kAdd:
       return add(request, answer);
     case Op::kCompareAndSet:
@@ -44,6 +50,13 @@ void StoreState::execute(std::uint64_t session, const Request& request, Answer a
     case Op::kCancel:
       return cancel(session, request.number);
   }
+}
+
+void StoreState::wait(std::uint64_t session, const Request& request, Answer answer) {
+  if (bytes_ + wait_bytes(request) > max_bytes_)
+    return refuse(request, answer, "the store is full, there is no room for another wait");
+  waiters_[request.key].push_back({session, request, std::move(answer)});
+  bytes_ += wait_bytes(request);
 }
 
 bool StoreState::satisfy(const Request& request, const Answer& answer) const {
@@ -107,7 +120,12 @@ void StoreState::append(const Request& request, const Answer& answer) {
   if (size > store_wire::kMaxValue)
     return refuse(request, answer, "'" + request.key + "' would be longer than 16 MiB");
   if (!fits(request.key, size)) return refuse(request, answer, "the store is full");
-  store(request.key, (found == values_.end() ? "" : found->second) + request.value);
+  if (found == values_.end()) {
+    store(request.key, request.value);
+  } else {  // in place: a long log is not copied for every line
+    found->second += request.value;
+    bytes_ += request.value.size();
+  }
   answer(Reply{request.id, Status::kOk, "", size});
   serve_waiters(request.key);
 }
@@ -122,24 +140,35 @@ void StoreState::erase(const Request& request, const Answer& answer) {
   answer(Reply{request.id, Status::kOk, "", existed ? 1u : 0u});
 }
 
-void StoreState::cancel(std::uint64_t session, std::uint64_t id) {
+template <class Done>
+void StoreState::drop_waiters(std::vector<Waiter>& waiters, Done done) {
+  std::erase_if(waiters, [&](const Waiter& waiter) {
+    if (!done(waiter)) return false;
+    bytes_ -= wait_bytes(waiter.request);
+    return true;
+  });
+}
+
+template <class Done>
+void StoreState::drop_all_waiters(Done done) {
   for (auto entry = waiters_.begin(); entry != waiters_.end();) {
-    std::erase_if(entry->second, [&](const Waiter& w) { return w.session == session && w.request.id == id; });
+    drop_waiters(entry->second, done);
     entry = entry->second.empty() ? waiters_.erase(entry) : std::next(entry);
   }
 }
 
+void StoreState::cancel(std::uint64_t session, std::uint64_t id) {
+  drop_all_waiters([&](const Waiter& w) { return w.session == session && w.request.id == id; });
+}
+
 void StoreState::forget(std::uint64_t session) {
-  for (auto entry = waiters_.begin(); entry != waiters_.end();) {
-    std::erase_if(entry->second, [&](const Waiter& w) { return w.session == session; });
-    entry = entry->second.empty() ? waiters_.erase(entry) : std::next(entry);
-  }
+  drop_all_waiters([&](const Waiter& w) { return w.session == session; });
 }
 
 void StoreState::serve_waiters(const std::string& key) {
   const auto entry = waiters_.find(key);
   if (entry == waiters_.end()) return;
-  std::erase_if(entry->second, [this](const Waiter& w) { return satisfy(w.request, w.answer); });
+  drop_waiters(entry->second, [this](const Waiter& w) { return satisfy(w.request, w.answer); });
   if (entry->second.empty()) waiters_.erase(entry);
 }
 

@@ -1,4 +1,5 @@
-// The data behind a store: keys, values and who waits for them. No input or output, no locks: one thread at a time.
+// The data behind a store: keys, values and who waits for them. No input or output, no locks: one thread at a
+// time. Waits count against the same limit as keys and values, so nobody can fill the memory with them.
 #pragma once
 
 #include <cstddef>
@@ -33,6 +34,13 @@ class StoreState {
     Answer answer;
   };
   [[nodiscard]] bool satisfy(const store_wire::Request& request, const Answer& answer) const;
+  void wait(std::uint64_t session, const store_wire::Request& request, Answer answer);
+  /// Forgets those of the waiters of one key for which `done` holds.
+  template <class Done>
+  void drop_waiters(std::vector<Waiter>& waiters, Done done);
+  /// Likewise of all keys.
+  template <class Done>
+  void drop_all_waiters(Done done);
   [[nodiscard]] bool fits(const std::string& key, std::size_t new_bytes) const;
   void store(const std::string& key, std::string value);
   void add(const store_wire::Request& request, const Answer& answer);
@@ -43,7 +51,7 @@ class StoreState {
   void serve_waiters(const std::string& key);
 
   std::size_t max_bytes_;
-  std::size_t bytes_ = 0;
+  std::size_t bytes_ = 0;  ///< of keys, values and waits
   std::unordered_map<std::string, std::string> values_;
   std::unordered_map<std::string, std::vector<Waiter>> waiters_;
 };

@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include <ddp/error.h>
+
 namespace ddp::store_wire {
 namespace {
 
@@ -51,6 +53,17 @@ class Reader {
   bool good_ = true;
 };
 
+/// Whether a request has the parts of its operation and no others: what nobody reads would be memory and
+/// time for nothing, and could not be given a meaning later.
+bool is_well_formed(const Request& request) {
+  const bool cancels = request.op == Op::kCancel;
+  const bool takes_value =
+      request.op == Op::kSet || request.op == Op::kCompareAndSet || request.op == Op::kAppend;
+  const bool takes_number = cancels || request.op == Op::kAdd || request.op == Op::kWatch;
+  return request.key.empty() == cancels && (takes_value || request.value.empty()) &&
+         (takes_number || request.number == 0) && (request.op == Op::kCompareAndSet || !request.expected);
+}
+
 std::string frame(std::uint64_t id, std::uint8_t code, std::string_view body) {
   std::string out;
   out.reserve(kHeaderBytes + body.size());
@@ -80,6 +93,17 @@ std::string encode(const Reply& reply) {
   return frame(reply.id, static_cast<std::uint8_t>(reply.status), body);
 }
 
+void check_key(std::string_view key) {
+  if (key.empty() || key.size() > kMaxKey)
+    throw Error("a store key must have 1 to 1024 bytes, this one has " + std::to_string(key.size()));
+}
+
+void check_value(std::string_view key, std::string_view value) {
+  if (value.size() > kMaxValue)
+    throw Error("a store value may have 16 MiB; '" + std::string(key) + "' would get " +
+                std::to_string(value.size()) + " bytes");
+}
+
 std::optional<Header> decode_header(std::string_view bytes) {
   Reader reader(bytes);
   const auto length = reader.number<std::uint32_t>();
@@ -98,9 +122,10 @@ std::optional<Request> decode_request(const Header& header, std::string_view bod
       header.id, static_cast<Op>(header.code), reader.string(kMaxKey), reader.string(kMaxValue), {}, 0};
   const auto has_expected = reader.number<std::uint8_t>();
   std::string expected = reader.string(kMaxValue);
+  if (has_expected == 0 && !expected.empty()) return std::nullopt;
   if (has_expected == 1) request.expected = std::move(expected);
   request.number = reader.number<std::uint64_t>();
-  if (!reader.complete() || has_expected > 1) return std::nullopt;
+  if (!reader.complete() || has_expected > 1 || !is_well_formed(request)) return std::nullopt;
   return request;
 }
 

@@ -58,6 +58,10 @@ struct Header {
 
 [[nodiscard]] std::string encode(const Request& request);
 [[nodiscard]] std::string encode(const Reply& reply);
+/// Throw Error that says what is too long.
+void check_key(std::string_view key);
+void check_value(std::string_view key, std::string_view value);
+
 /// Nullopt when the length is out of range.
 [[nodiscard]] std::optional<Header> decode_header(std::string_view bytes);
 /// Nullopt for anything that is not exactly one request or reply.

@@ -1,5 +1,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <netdb.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -169,6 +170,19 @@ TEST_P(StoreTest, AppendBeyondTheLargestValueIsRefusedAndChangesNothing) {
   EXPECT_EQ(store->get("log", soon()).size(), std::size_t{16} << 20);
 }
 
+TEST_P(StoreTest, RefusesKeysAndValuesBeyondTheirLimitsAndGoesOnWorking) {
+  const auto store = client();
+  const std::string huge((16 << 20) + 1, 'x');
+  EXPECT_THROW(store->set("", "value", soon()), Error);
+  EXPECT_THROW((void)store->get(std::string(1025, 'k'), soon()), Error);
+  EXPECT_THROW(store->set("key", huge, soon()), Error);
+  EXPECT_THROW(store->append("key", huge, soon()), Error);
+  EXPECT_THROW(store->compare_and_set("key", huge, "x", soon()), Error);
+  EXPECT_THROW(store->compare_and_set("key", std::nullopt, huge, soon()), Error);
+  store->set(std::string(1024, 'k'), "value", soon());
+  EXPECT_EQ(store->get(std::string(1024, 'k'), soon()), "value");
+}
+
 TEST_P(StoreTest, PrefixesKeepTheirKeysApart) {
   const auto one = make_prefix_store("attempt/0/", client());
   const auto two = make_prefix_store("attempt/1/", client());
@@ -261,6 +275,19 @@ TEST(StoreServer, ItsEndIsAnErrorForEveryPendingCallAtOnce) {
   EXPECT_THAT([&] { (void)store->get("never", soon()); }, ThrowsMessage<RendezvousError>(HasSubstr("lost")));
   killer.join();
   EXPECT_THROW(store->set("key", "value", soon()), RendezvousError);
+}
+
+TEST(ConnectStore, TriesEveryAddressOfAName) {
+  addrinfo hints{};
+  hints.ai_socktype = SOCK_STREAM;
+  addrinfo* list = nullptr;
+  ASSERT_EQ(::getaddrinfo("localhost", nullptr, &hints, &list), 0);
+  const bool several = list->ai_next != nullptr;
+  ::freeaddrinfo(list);
+  if (!several) GTEST_SKIP() << "localhost has only one address here";
+  const StoreServer server({.listen = {"127.0.0.1", 0}});  // and nobody on ::1, which comes first
+  const auto store = connect_store({"localhost", server.port()}, {.timeout = 10s});
+  store->set("key", "value", soon());
 }
 
 TEST(ConnectStore, WaitsForAServerThatStartsLater) {

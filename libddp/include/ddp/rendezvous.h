@@ -32,11 +32,20 @@ struct StoreEndpoint {
 struct StoreServerOptions {
   /// "127.0.0.1", "::1", "*" (every interface, IPv4 and IPv6) or another address of this machine, or "unix:@name".
   StoreEndpoint listen;
-  /// What every client must know (libddp/rendezvous/auth.h); empty: none, which is allowed on loopback and unix: only.
+  /// What every client must know (libddp/rendezvous/auth.h); empty: none, which is allowed on loopback and
+  /// unix: only. With one, connections are encrypted too (CMake option DDP_TLS).
   std::string token;
   /// Accepts strangers from other machines. What DDP_ALLOW_INSECURE=1 sets.
   bool allow_insecure = false;
+  /// Of clients that have proven the token; more are told to come again.
   std::size_t max_connections = 16384;
+  /// Of callers that have proven nothing yet; never more than a quarter of the descriptors this process may
+  /// open. When all places are taken the oldest caller of more than a second is dropped for the next one.
+  std::size_t max_strangers = 1024;
+  /// For proving the token, all steps together.
+  std::chrono::nanoseconds handshake_time = std::chrono::seconds(10);
+  /// For a request to arrive whole once it has begun.
+  std::chrono::nanoseconds frame_time = std::chrono::seconds(60);
   /// Keys and values together; a request that would exceed it is refused.
   std::size_t max_bytes = std::size_t{1} << 30;
 };
@@ -53,8 +62,9 @@ class StoreServer {
 
   /// The port it listens on: the one asked for, or the kernel's choice for 0.
   [[nodiscard]] std::uint16_t port() const;
+  /// Clients that have proven the token and are still connected.
   [[nodiscard]] std::size_t connections() const;
-  /// Waits until at most `count` connections are left. Returns whether that happened before the deadline.
+  /// Waits until at most `count` of them are left. Returns whether that happened before the deadline.
   bool wait_for_connections_below(std::size_t count, Deadline deadline);
 
  private:
