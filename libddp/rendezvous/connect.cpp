@@ -70,21 +70,21 @@ std::vector<Address> addresses_of(const StoreEndpoint& endpoint) {
   return {address};
 }
 
-/// Throws RendezvousError with errno's text.
+/// Throws PeerFailure with errno's text: a server that is not there yet may come.
 FileDescriptor connect_to(const Address& address, Deadline deadline) {
   FileDescriptor fd(::socket(address.storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  if (!fd) throw RendezvousError(errno_message("cannot open a socket", errno));
+  if (!fd) throw PeerFailure(errno_message("cannot open a socket", errno));
   int error = 0;
   if (::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address.storage), address.length) != 0)
     error = errno;
   if (error == EINPROGRESS) {
     pollfd entry{fd.get(), POLLOUT, 0};
     while (::poll(&entry, 1, deadline.remaining_ms()) <= 0)
-      if (deadline.passed()) throw RendezvousError("no answer within " + to_string(deadline.timeout()));
+      if (deadline.passed()) throw PeerFailure("no answer within " + to_string(deadline.timeout()));
     socklen_t length = sizeof error;
     ::getsockopt(fd.get(), SOL_SOCKET, SO_ERROR, &error, &length);
   }
-  if (error != 0) throw RendezvousError(std::strerror(error));
+  if (error != 0) throw PeerFailure(std::strerror(error));
   return fd;
 }
 
@@ -104,6 +104,8 @@ FileDescriptor attempt(const StoreEndpoint& endpoint, const Address& address, co
     run_client_handshake(fd.get(), {token, store_wire::kPurpose, false},
                          Deadline::in(kAttempt).min(deadline));
   } catch (const ConfigError& error) {  // trying again cannot help
+    throw ConfigError("store at " + endpoint.describe() + ": " + error.what());
+  } catch (const RendezvousError& error) {  // nor here: another token, another service
     throw ConfigError("store at " + endpoint.describe() + ": " + error.what());
   }
   return fd;
