@@ -15,7 +15,7 @@ namespace ddp::launcher {
 /// do.
 [[nodiscard]] std::string job_token(const Options& options, const Environment& environment);
 
-/// A memory file that holds `token` and can no longer be changed. Close-on-exec.
+/// A memory file that holds `token`, can be read only and no longer be changed. Close-on-exec.
 [[nodiscard]] FileDescriptor sealed_token(const std::string& token);
 
 }  // namespace ddp::launcher
