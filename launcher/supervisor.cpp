@@ -35,8 +35,7 @@ constexpr const char* kDefaultPath = "/usr/local/bin:/usr/bin:/bin";
 
 FileDescriptor open_log(const Options& options, const Attempt& attempt, int rank, const char* name) {
   if (options.log_dir.empty()) return {};
-  const std::string folder =
-      options.log_dir + "/attempt_" + std::to_string(attempt.number) + "/rank_" + std::to_string(rank);
+  const std::string folder = worker_folder(options, attempt.number, rank);
   std::error_code error;
   std::filesystem::create_directories(folder, error);
   if (error) throw ConfigError("--log-dir: cannot make the folder " + folder + ": " + error.message());
