@@ -1,3 +1,5 @@
+#include <fcntl.h>
+
 // The store's server: one thread, one io_context, one Session for each connection.
 //
 //   1. Accept. Beyond max_connections the client is told so and sent away.
@@ -29,6 +31,11 @@ namespace {
 using Socket = asio::generic::stream_protocol::socket;
 using asio::ip::tcp;
 using LocalProtocol = asio::local::stream_protocol;
+
+/// Asio does not do it: a program that the process starts would keep port and connections open after its end.
+void close_on_exec(int fd) {
+  ::fcntl(fd, F_SETFD, FD_CLOEXEC);
+}
 
 constexpr std::chrono::seconds kHandshakeTime{10};
 constexpr std::chrono::seconds kFrameTime{60};
@@ -241,6 +248,7 @@ bool StoreServer::Impl::listen_on(const tcp::endpoint& endpoint, bool both) {
   auto acceptor = std::make_unique<tcp::acceptor>(io_);
   asio::error_code error;
   acceptor->open(endpoint.protocol(), error);
+  if (!error) close_on_exec(acceptor->native_handle());
   if (!error) acceptor->set_option(tcp::acceptor::reuse_address(true), error);
   if (!error && endpoint.protocol() == tcp::v6()) acceptor->set_option(asio::ip::v6_only(!both), error);
   if (!error) acceptor->bind(endpoint, error);
@@ -260,6 +268,7 @@ void StoreServer::Impl::listen_local() {
   asio::error_code error;
   local_acceptor_ = std::make_unique<LocalProtocol::acceptor>(io_);
   local_acceptor_->open(LocalProtocol(), error);
+  if (!error) close_on_exec(local_acceptor_->native_handle());
   if (!error) local_acceptor_->bind(LocalProtocol::endpoint(name), error);
   if (!error) local_acceptor_->listen(4096, error);
   if (error)
@@ -291,6 +300,7 @@ bool same_user(Socket& socket) {
 }
 
 void StoreServer::Impl::start(Socket socket) {
+  close_on_exec(socket.native_handle());
   asio::error_code ignored;
   if (local_acceptor_) {
     if (!same_user(socket)) return;
