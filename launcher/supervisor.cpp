@@ -41,7 +41,9 @@ FileDescriptor open_log(const Options& options, const Attempt& attempt, int rank
   if (error) throw ConfigError("--log-dir: cannot make the folder " + folder + ": " + error.message());
   const std::string path = folder + "/" + name;
   FileDescriptor fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640));
-  if (!fd) throw ConfigError(errno_message("--log-dir: cannot write " + path, errno));
+  if (!fd)
+    throw ConfigError(errno_message("--log-dir: cannot write " + path, errno) +
+                      (errno == EMFILE ? "; raise the limit of open files (ulimit -n)" : ""));
   return fd;
 }
 
@@ -101,6 +103,7 @@ Outcome Supervisor::run_workers(const Attempt& attempt, int token_fd, int over_f
     worker->out.finish();
     worker->err.finish();
   }
+  drain();  // last lines without a newline
   if (!started) return cannot_start;
   if (failure_) {
     const auto& root = *std::find_if(workers_.begin(), workers_.end(),

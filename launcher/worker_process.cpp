@@ -17,12 +17,18 @@ struct Pipe {
   FileDescriptor read, write;
 };
 
+Error refused(const std::string& what) {
+  const int error = errno;
+  return Error(errno_message(what, error) +
+               (error == EMFILE ? ". ddprun needs four descriptors a worker: raise the limit (ulimit -n)"
+                : error == EAGAIN
+                    ? ". The limit of processes is reached (ulimit -u, or pids.max of the container)"
+                    : ""));
+}
+
 Pipe make_pipe() {
   std::array<int, 2> ends{};
-  if (::pipe2(ends.data(), O_CLOEXEC) != 0)
-    throw Error(
-        errno_message("cannot make a pipe for a worker", errno) +
-        (errno == EMFILE ? ". Four descriptors a worker are needed: raise the limit (ulimit -n)" : ""));
+  if (::pipe2(ends.data(), O_CLOEXEC) != 0) throw refused("cannot make a pipe for a worker");
   return {FileDescriptor(ends[0]), FileDescriptor(ends[1])};
 }
 
@@ -80,13 +86,13 @@ WorkerProcess spawn(const WorkerCommand& command) {
   FileDescriptor null;
   if (!command.reads_stdin) {
     null = FileDescriptor(::open("/dev/null", O_RDONLY | O_CLOEXEC));
-    if (!null) throw Error(errno_message("cannot open /dev/null for a worker", errno));
+    if (!null) throw refused("cannot open /dev/null for a worker");
   }
   const Child child{command.file.c_str(), arguments.data(),     environment.data(), null.get(),
                     out.write.get(),      err.write.get(),      error.write.get(),  command.inherited_fd,
                     &command.signal_mask, &command.descriptors, ::getpid()};
   const pid_t pid = ::fork();
-  if (pid < 0) throw Error(errno_message("cannot start a worker process", errno));
+  if (pid < 0) throw refused("cannot start a worker process");
   if (pid == 0) child.run();
 
   error.write.reset();
