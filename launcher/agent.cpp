@@ -2,6 +2,7 @@
 
 #include <sys/eventfd.h>
 #include <sys/prctl.h>
+#include <sys/timerfd.h>
 #include <unistd.h>
 
 #include <array>
@@ -176,10 +177,19 @@ class Agent {
         return nodes_->join(attempt_, free_port(), deadline, interrupted);
       } catch (const RendezvousError& error) {
         if (options_.node_rank == 0 || deadline.passed()) throw;
-        log::warn("node 0 went away while the nodes were meeting", {{"why", error.what()}});
+        log::debug("node 0 went away while the nodes were meeting", {{"why", error.what()}});
         nodes_.reset();
+        pause();
       }
     }
+  }
+
+  /// Node 0 may be on its way out, and still accept connections.
+  void pause() {
+    const FileDescriptor timer(::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
+    const itimerspec half_a_second{{0, 0}, {0, 500'000'000}};
+    if (::timerfd_settime(timer.get(), 0, &half_a_second, nullptr) == 0)
+      (void)supervisor_.wait_for(timer.get());
   }
 
   /// Connecting may take as long as the join timeout, obeying a signal must not: a thread connects while this
@@ -220,6 +230,7 @@ class Agent {
 
   /// The other nodes still read how it ended.
   void part() {
+    if (nodes_) nodes_->leave();
     nodes_.reset();
     if (server_ && options_.nnodes > 1)
       (void)server_->wait_for_connections_below(0, Deadline::in(std::chrono::seconds(10)));

@@ -96,7 +96,9 @@ bool Nodes::next_attempt(int last, Deadline deadline) {
     (void)pulse_.over();  // throws when node 0 is lost
     try {
       const std::string name = attempt_ < 0 ? "agent/current" : key("next");
-      attempt_ = stored_number(store_->get(name, Deadline::in(kSlice)));
+      const int next = stored_number(store_->get(name, Deadline::in(kSlice)));
+      if (next < 0) throw RendezvousError("node 0 has ended");
+      attempt_ = next;
       return true;
     } catch (const TimeoutError&) {
       deadline.check("waiting for node 0 to begin the next attempt (is its ddprun running?)");
@@ -190,6 +192,14 @@ void Nodes::end_attempt(const Verdict& verdict) {
     store_->compare_and_set(key("over"), std::nullopt, encode(verdict), Deadline::in(kTell));
   } catch (const Error& error) {
     log::warn("cannot tell the other nodes how this attempt ended", {{"why", error.what()}});
+  }
+}
+
+void Nodes::leave() {
+  try {
+    if (options_.node_rank == 0 && attempt_ >= 0) store_->set(key("next"), "-1", Deadline::in(kTell));
+  } catch (const Error& error) {
+    log::debug("cannot tell the other nodes that this one ends", {{"why", error.what()}});
   }
 }
 

@@ -12,7 +12,8 @@
 //      listens for that key and stops its workers when it appears.
 //   6. A node whose workers have all returned 0 counts itself in "agent/n/done"; the last one creates
 //      "agent/n/over" with code 0.
-//   7. Node 0 writes the number of the next attempt to "agent/n/next", for which the others wait.
+//   7. Node 0 writes the number of the next attempt to "agent/n/next", for which the others wait; -1 when it
+//      leaves. Then, or when it is lost, they try to reach a new one until their join timeout.
 //
 // One Nodes object lives as long as the connection. Belongs to the main thread.
 #pragma once
@@ -60,6 +61,8 @@ class Nodes {
   void end_attempt(const Verdict& verdict);
   /// Step 6.
   void report_success();
+  /// Node 0 ends and will not begin another attempt: the others need not wait for it on this connection.
+  void leave();
 
  private:
   enum class Wait { kFound, kInterrupted, kOver };
