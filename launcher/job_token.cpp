@@ -2,51 +2,38 @@
 
 #include <fcntl.h>
 #include <sys/mman.h>
-#include <sys/random.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <array>
 #include <cerrno>
-#include <fstream>
-#include <sstream>
+#include <cstdint>
 
 #include <ddp/error.h>
+
+#include "libddp/rendezvous/auth.h"
 
 namespace ddp::launcher {
 namespace {
 
 std::string random_token() {
-  std::array<unsigned char, 32> bytes{};
-  if (::getrandom(bytes.data(), bytes.size(), 0) != static_cast<ssize_t>(bytes.size()))
-    throw Error(errno_message("cannot get random bytes for the job token", errno));
+  std::array<std::uint8_t, 32> bytes{};
+  random_bytes(bytes);
   static constexpr char kHex[] = "0123456789abcdef";
   std::string token;
-  for (const unsigned char byte : bytes) {
+  for (const auto byte : bytes) {
     token += kHex[byte >> 4];
     token += kHex[byte & 15];
   }
   return token;
 }
 
-std::string token_from_file(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::ostringstream text;
-  if (file) text << file.rdbuf();
-  if (!file)
-    throw ConfigError("DDP_JOB_TOKEN_FILE=" + path + " cannot be read: " + errno_message("open", errno));
-  std::string token = text.str();
-  while (!token.empty() && (token.back() == '\n' || token.back() == '\r')) token.pop_back();
-  if (token.empty())
-    throw ConfigError("DDP_JOB_TOKEN_FILE=" + path + " is empty: put the job's secret there");
-  return token;
-}
-
 }  // namespace
 
 std::string job_token(const Options& options, const Environment& environment) {
-  if (const auto token = environment.get("DDP_JOB_TOKEN"); token && !token->empty()) return *token;
-  if (const auto path = environment.get("DDP_JOB_TOKEN_FILE"); path && !path->empty())
-    return token_from_file(*path);
+  // The same rules as in the workers, but before any of them is started.
+  if (auto token = load_job_token([&](std::string_view name) { return environment.get(name); }))
+    return std::move(*token);
   if (options.nnodes == 1) return random_token();
   if (environment.get("DDP_ALLOW_INSECURE") == "1") return {};
   throw ConfigError(
@@ -61,7 +48,9 @@ FileDescriptor sealed_token(const std::string& token) {
   if (!file) throw Error(errno_message("cannot make a memory file for the job token", errno));
   if (::write(file.get(), token.data(), token.size()) != static_cast<ssize_t>(token.size()))
     throw Error(errno_message("cannot write the job token to a memory file", errno));
-  if (::fcntl(file.get(), F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) != 0)
+  // Readable for a worker that has changed its user; the way to it, /proc/<pid>/fd, is closed to strangers.
+  if (::fchmod(file.get(), 0444) != 0 ||
+      ::fcntl(file.get(), F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) != 0)
     throw Error(errno_message("cannot seal the job token", errno));
   return file;
 }

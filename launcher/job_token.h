@@ -14,7 +14,7 @@ namespace ddp::launcher {
 /// nodes run with DDP_ALLOW_INSECURE=1; without that such a job is a ConfigError that says what to do.
 [[nodiscard]] std::string job_token(const Options& options, const Environment& environment);
 
-/// A memory file that holds `token` and can no longer be changed. Close-on-exec.
+/// A memory file that holds `token`, can be read only and no longer be changed. Close-on-exec.
 [[nodiscard]] FileDescriptor sealed_token(const std::string& token);
 
 }  // namespace ddp::launcher

@@ -9,6 +9,7 @@
 #include "launcher/agent.h"
 #include "launcher/node.h"
 #include "launcher/options.h"
+#include "launcher/standard_streams.h"
 
 namespace {
 
@@ -22,6 +23,7 @@ int fail(const std::exception& error, int code) {
 }  // namespace
 
 int main(int argc, char** argv, char** envp) {
+  ddp::launcher::open_standard_streams();
   try {
     const auto environment = ddp::launcher::Environment::from_envp(envp);
     const auto options =

@@ -9,8 +9,6 @@
 #include <sstream>
 #include <vector>
 
-#include <ddp/error.h>
-
 namespace ddp::launcher {
 namespace {
 
@@ -96,19 +94,6 @@ std::optional<std::int64_t> parse_oom_kills(std::string_view text) {
   for (std::string name, value; lines >> name >> value;)
     if (name == "oom_kill") return integer(value);
   return std::nullopt;
-}
-
-std::string first_slurm_host(std::string_view list) {
-  const auto open = list.find_first_of("[,");
-  if (open == list.npos) return std::string(list);
-  if (list[open] == ',') return std::string(list.substr(0, open));
-  const auto close = list.find(']', open);
-  if (close == list.npos)
-    throw ConfigError("SLURM_STEP_NODELIST='" + std::string(list) + "' has an unclosed bracket");
-  const auto inside = list.substr(open + 1, close - open - 1);
-  const auto rest = list.substr(close + 1);
-  return std::string(list.substr(0, open)) + std::string(inside.substr(0, inside.find_first_of("-,"))) +
-         std::string(rest.substr(0, rest.find(',')));
 }
 
 int usable_cpus() {

@@ -1,4 +1,4 @@
-// What this node has: usable CPUs, memory kills of its cgroup, names in Slurm's lists.
+// What this node has: usable CPUs, memory kills of its cgroup.
 //
 // Parsers are pure; the two functions that read the system may be called from any thread.
 #pragma once
@@ -16,8 +16,6 @@ namespace ddp::launcher {
 [[nodiscard]] std::optional<int> parse_cfs_quota(std::string_view quota, std::string_view period);
 /// The counter "oom_kill" of memory.events (v2) or memory.oom_control (v1); nullopt if it is not there.
 [[nodiscard]] std::optional<std::int64_t> parse_oom_kills(std::string_view text);
-/// "gpu[003-007,9],cpu1" -> "gpu003". Throws ConfigError on an unclosed bracket.
-[[nodiscard]] std::string first_slurm_host(std::string_view list);
 
 /// min(cgroup quota of this process or any of its parents, CPUs of its affinity mask), at least 1.
 [[nodiscard]] int usable_cpus();

@@ -1,12 +1,8 @@
 #include "launcher/nodes.h"
 
-#include <sys/eventfd.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
-#include <charconv>
-#include <map>
+#include <chrono>
+#include <sstream>
 
 #include <ddp/error.h>
 #include <ddp/log.h>
@@ -14,140 +10,206 @@
 namespace ddp::launcher {
 namespace {
 
-using std::chrono::seconds;
+/// How often a wait looks at signals and at the attempt's end.
+constexpr std::chrono::milliseconds kSlice{100};
+/// Telling node 0 something must not keep workers from being looked after.
+constexpr std::chrono::seconds kTell{5};
 
-constexpr seconds kBeat{1};
-constexpr seconds kCall{30};  // of a call that waits for nobody
+std::string config_of(const Options& options) {
+  return "--nnodes=" + std::to_string(options.nnodes) +
+         " --nproc-per-node=" + std::to_string(options.nproc_per_node) +
+         " --max-restarts=" + std::to_string(options.max_restarts);
+}
 
-int to_int(const std::string& text) {
-  int value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size())
-    throw RendezvousError("the store of this job holds '" + text.substr(0, 40) +
-                          "' where a number should be");
-  return value;
+/// "host/17/a3f0#2": without blanks, so that it can stand in a list.
+std::string word(std::string identity) {
+  std::replace(identity.begin(), identity.end(), ' ', '#');
+  return identity;
+}
+
+Verdict used_up(int max_restarts) {
+  return {1, false, "all " + std::to_string(max_restarts) + " restarts (--max-restarts) are used up"};
 }
 
 }  // namespace
 
-Nodes::Nodes(const Options& options, std::shared_ptr<Store> store)
-    : options_(options), store_(std::move(store)) {
-  heart_ = std::jthread([this](const std::stop_token& stop) {
-    std::map<int, std::pair<std::string, Clock::time_point>> beats;
-    try {
-      while (!stop.stop_requested()) {
-        store_->add("agent/beat/" + std::to_string(options_.node_rank), 1, Deadline::in(kCall));
-        if (options_.node_rank == 0) {
-          for (int node = 1; node < options_.nnodes; ++node) {
-            const auto now = store_->try_get("agent/beat/" + std::to_string(node), Deadline::in(kCall));
-            auto& [last, when] = beats.try_emplace(node, "", Clock::now()).first->second;
-            if (now && *now != last) last = *now, when = Clock::now();
-            if (!last.empty() && Clock::now() - when > options_.heartbeat_timeout)
-              store_->compare_and_set(
-                  "agent/" + store_->try_get("agent/current", Deadline::in(kCall)).value_or("0") + "/over",
-                  std::nullopt,
-                  "1 node " + std::to_string(node) + " has been silent for " +
-                      to_string(options_.heartbeat_timeout),
-                  Deadline::in(kCall));
-          }
-        }
-        for (const Deadline pause = Deadline::in(kBeat); !stop.stop_requested() && !pause.passed();)
-          std::this_thread::sleep_for(
-              std::min<std::chrono::nanoseconds>(pause.remaining(), std::chrono::milliseconds(50)));
-      }
-    } catch (const Error&) {
-      return;  // the watcher finds out too, and says so
-    }
-  });
-}
-
-Nodes::~Nodes() {
-  heart_.request_stop();
-  if (watcher_.joinable()) {
-    try {  // ends the watcher's wait
-      end_attempt("1 node " + std::to_string(options_.node_rank) + " left");
-    } catch (const Error&) {
-      log::debug("the store is gone already");
-    }
-  }
+Nodes::Nodes(const Options& options, std::shared_ptr<Store> store, std::string identity, Deadline deadline)
+    : options_(options),
+      store_(std::move(store)),
+      identity_(word(identity)),
+      pulse_(options, store_, std::move(identity)) {
+  agree_on_options(deadline);
 }
 
 std::string Nodes::key(const std::string& name) const {
   return "agent/" + std::to_string(attempt_) + "/" + name;
 }
 
-Nodes::Start Nodes::join(std::uint16_t proposed_port) {
-  const Deadline deadline = Deadline::in(options_.join_timeout);
-  const std::string me = std::to_string(options_.node_rank);
-  if (attempt_ < 0 && options_.node_rank != 0) attempt_ = to_int(store_->get("agent/current", deadline)) - 1;
-  for (;;) {
-    ++attempt_;
-    if (attempt_ > options_.max_restarts)
-      throw PeerFailure("all " + std::to_string(options_.max_restarts) + " restarts are used up");
-    if (options_.node_rank == 0) store_->set("agent/current", std::to_string(attempt_), deadline);
-    if (!store_->compare_and_set(key("here/" + me), std::nullopt, "taken", deadline).has_value()) continue;
-    if (store_->add(key("count/" + me), 1, deadline) == 1) break;
-    // This node was in that attempt already: its ddprun has been restarted.
-    store_->compare_and_set(key("over"), std::nullopt, "1 the ddprun of node " + me + " was restarted",
-                            deadline);
+/// Ranks are computed from these options on every node: a difference would give one rank to two workers.
+void Nodes::agree_on_options(Deadline deadline) {
+  const std::string mine = config_of(options_);
+  if (options_.node_rank == 0) return store_->set("agent/config", mine, soon());
+  const std::string theirs = store_->get("agent/config", deadline);
+  if (theirs == mine) return;
+  const std::string what = "node " + std::to_string(options_.node_rank) + " was started with " + mine +
+                           ", node 0 with " + theirs + ": give every node the same";
+  // The others need not wait for this node in vain, unless they do without it already.
+  attempt_ = stored_number(store_->get("agent/current", deadline));
+  if (!store_->try_get(key("go"), soon())) end_attempt({2, false, what});
+  throw ConfigError(what);
+}
+
+Nodes::Joined Nodes::join(int last, std::uint16_t proposed_port, Deadline deadline,
+                          const std::function<bool()>& interrupted) {
+  interrupted_ = interrupted;
+  while (next_attempt(last, deadline)) {
+    if (attempt_ > options_.max_restarts) return {{}, used_up(options_.max_restarts)};
+    if (options_.node_rank == 0) store_->set("agent/current", std::to_string(attempt_), soon());
+    std::optional<std::string> go;
+    if (!take_place(last)) {
+      came_back();
+    } else if (options_.node_rank != 0 || give_go(proposed_port, deadline)) {
+      go = wait_for("go", deadline);
+      if (go && !listed_in(*go)) came_back();
+    }
+    if (go && listed_in(*go)) {
+      pulse_.begin(attempt_);
+      return {Start{attempt_, static_cast<std::uint16_t>(stored_number(go->substr(0, go->find(' '))))}, {}};
+    }
+    if (interrupted_()) return {};
+    const Verdict verdict = decode_verdict(store_->get(key("over"), soon()));
+    if (!verdict.again || attempt_ >= options_.max_restarts) return {{}, verdict};
   }
-  if (options_.node_rank == 0) store_->set(key("port"), std::to_string(proposed_port), deadline);
+  return {};
+}
+
+/// False when interrupted.
+bool Nodes::next_attempt(int last, Deadline deadline) {
+  if (options_.node_rank == 0) {
+    const int next = next_.value_or(std::max(attempt_, last) + 1);
+    if (attempt_ >= 0) store_->set(key("next"), std::to_string(next), soon());
+    next_.reset();
+    attempt_ = next;
+    return true;
+  }
+  while (!interrupted_()) {
+    (void)pulse_.over();  // throws when node 0 is lost
+    try {
+      const std::string name = attempt_ < 0 ? "agent/current" : key("next");
+      const int next = stored_number(store_->get(name, Deadline::in(kSlice)));
+      if (next < 0) throw RendezvousError("node 0 has ended");
+      attempt_ = next;
+      return true;
+    } catch (const TimeoutError&) {
+      deadline.check("waiting for node 0 to begin the next attempt (is its ddprun running?)");
+    }
+  }
+  return false;
+}
+
+/// False when the attempt runs already, without this node.
+bool Nodes::take_place(int last) {
+  const std::string place = key("here/" + std::to_string(options_.node_rank));
+  const auto before = store_->try_get(place, soon());
+  const std::string mine = identity_ + ' ' + std::to_string(last);
+  const auto stored = store_->compare_and_set(
+      place, before ? std::optional<std::string_view>(*before) : std::nullopt, mine, soon());
+  if (stored != mine)
+    throw ConfigError("another ddprun took the place of node " + std::to_string(options_.node_rank) +
+                      " at the same time: " + stored.value_or("") + "; every node needs a rank of its own");
+  const auto go = store_->try_get(key("go"), soon());
+  return !go || listed_in(*go);
+}
+
+void Nodes::came_back() {
+  end_attempt(
+      {1, true,
+       "the ddprun of node " + std::to_string(options_.node_rank) + " was restarted, or had lost contact"});
+}
+
+/// The key's value; nullopt when interrupted or when the attempt ended first.
+std::optional<std::string> Nodes::wait_for(const std::string& name, Deadline deadline) {
+  while (!interrupted_()) {
+    (void)pulse_.over();  // throws when node 0 is lost
+    try {
+      return store_->get(key(name), Deadline::in(kSlice));
+    } catch (const TimeoutError&) {
+      if (store_->try_get(key("over"), soon())) return std::nullopt;
+      if (!deadline.passed()) continue;
+      const std::string what = missing() + " did not join attempt " + std::to_string(attempt_) + " within " +
+                               to_string(options_.join_timeout) +
+                               " (--join-timeout): is ddprun running there, with the right --node-rank?";
+      end_attempt({1, false, what});
+      throw TimeoutError(what);
+    }
+  }
+  return std::nullopt;
+}
+
+/// "node 2" or "node 2, 5 and 4 more of 8".
+std::string Nodes::missing() const {
+  std::vector<int> absent;
+  for (int node = 0; node < options_.nnodes; ++node)
+    if (!store_->try_get(key("here/" + std::to_string(node)), soon())) absent.push_back(node);
+  if (absent.empty()) return "node 0";  // all are here, but nobody says go
+  std::string text = "node " + std::to_string(absent[0]);
+  for (std::size_t i = 1; i < std::min<std::size_t>(absent.size(), 8); ++i)
+    text += ", " + std::to_string(absent[i]);
+  if (absent.size() > 8) text += " and " + std::to_string(absent.size() - 8) + " more";
+  return text + " of " + std::to_string(options_.nnodes);
+}
+
+/// Node 0's part of step 3. False when there will be no go: interrupted, ended, or an attempt was skipped.
+bool Nodes::give_go(std::uint16_t port, Deadline deadline) {
+  for (int node = 0; node < options_.nnodes; ++node)
+    if (!wait_for("here/" + std::to_string(node), deadline)) return false;
+  // Read again: a ddprun that was restarted while others were awaited has taken over its place.
+  std::string go = std::to_string(port);
+  int latest = -1;
   for (int node = 0; node < options_.nnodes; ++node) {
-    try {
-      store_->wait(key("here/" + std::to_string(node)), deadline);
-    } catch (const TimeoutError&) {
-      throw TimeoutError("node " + std::to_string(node) + " of " + std::to_string(options_.nnodes) +
-                         " did not join attempt " + std::to_string(attempt_) + " within " +
-                         to_string(deadline.timeout()) + ": is its ddprun running?");
-    }
+    const std::string here = store_->get(key("here/" + std::to_string(node)), soon());
+    const auto blank = here.find(' ');
+    go += ' ' + here.substr(0, blank);
+    if (node > 0) latest = std::max(latest, stored_number(here.substr(blank + 1)));
   }
-  const int port = to_int(store_->get(key("port"), deadline));
-  over_fd_ = FileDescriptor(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-  if (!over_fd_) throw Error(errno_message("cannot make an eventfd", errno));
-  over_.clear();
-  watcher_ = std::jthread([this] { watch(); });
-  return {attempt_, static_cast<std::uint16_t>(port)};
+  if (latest < attempt_) return store_->compare_and_set(key("go"), std::nullopt, go, soon()).has_value();
+  next_ = latest + 1;
+  const bool left = *next_ <= options_.max_restarts;
+  end_attempt(left ? Verdict{1, true, "node 0 was restarted"} : used_up(options_.max_restarts));
+  return false;
 }
 
-/// Waits in slices, because a store call must have a deadline and an attempt may last for weeks.
-void Nodes::watch() {
-  for (;;) {
-    try {
-      over_ = store_->get(key("over"), Deadline::in(std::chrono::hours(1)));
-      break;
-    } catch (const TimeoutError&) {
-      continue;
-    } catch (const Error& error) {
-      log::warn("the store of node 0 is lost", {{"why", error.what()}});
-      break;
-    }
-  }
-  const std::uint64_t one = 1;
-  [[maybe_unused]] const auto written = ::write(over_fd_.get(), &one, sizeof one);
+bool Nodes::listed_in(const std::string& go) const {
+  std::istringstream words(go);
+  std::string entry;
+  for (int i = -2; i < options_.node_rank && words >> entry;) ++i;
+  return entry == identity_;
 }
 
-void Nodes::end_attempt(const std::string& value) {
-  store_->compare_and_set(key("over"), std::nullopt, value, Deadline::in(kCall));
-}
-
-void Nodes::report_failure(const std::string& reason, int code) {
+void Nodes::end_attempt(const Verdict& verdict) {
+  if (attempt_ < 0) return;
   try {
-    end_attempt(std::to_string(code) + " " + reason);
+    store_->compare_and_set(key("over"), std::nullopt, encode(verdict), Deadline::in(kTell));
   } catch (const Error& error) {
-    log::warn("cannot tell the other nodes about the failure", {{"why", error.what()}});
+    log::warn("cannot tell the other nodes how this attempt ended", {{"why", error.what()}});
+  }
+}
+
+void Nodes::leave() {
+  try {
+    if (options_.node_rank == 0 && attempt_ >= 0) store_->set(key("next"), "-1", Deadline::in(kTell));
+  } catch (const Error& error) {
+    log::debug("cannot tell the other nodes that this one ends", {{"why", error.what()}});
   }
 }
 
 void Nodes::report_success() {
-  if (store_->add(key("done"), 1, Deadline::in(kCall)) == options_.nnodes) end_attempt("0 succeeded");
-}
-
-Nodes::Verdict Nodes::verdict() {
-  watcher_.join();
-  if (over_.empty()) return {false, true, 1, "the connection to node 0 is lost"};
-  const auto space = over_.find(' ');
-  const int code = to_int(over_.substr(0, space));
-  return {code == 0, false, code, space == std::string::npos ? "" : over_.substr(space + 1)};
+  try {
+    if (store_->add(key("done"), 1, Deadline::in(kTell)) == options_.nnodes)
+      end_attempt({0, false, "all workers returned 0"});
+  } catch (const Error& error) {
+    log::warn("cannot tell the other nodes that this one has succeeded", {{"why", error.what()}});
+  }
 }
 
 }  // namespace ddp::launcher

@@ -1,6 +1,6 @@
 // The command line of ddprun, and the environment variables that stand in for it.
 //
-//   Options options = parse_options({"ddprun", "--nproc-per-node=2", "train", "--lr", "3"}, environment);
+//   Options options = parse_options({"ddprun", "--nproc-per-node=2", "train", "--lr", "3"}, environment, usable_cpus);
 //   options.program == {"train", "--lr", "3"}
 //
 // Pure: depends on its arguments and on the CPU count that is passed in.
@@ -21,9 +21,10 @@ struct Options {
   int nnodes = 1;          ///< >= 1
   int node_rank = 0;       ///< in [0, nnodes)
   std::string master_addr = "127.0.0.1";
-  std::uint16_t master_port = 0;  ///< where the agents of several nodes meet; one node needs none
-  int max_restarts = 0;           ///< >= 0
-  std::string run_id;             ///< empty: "none", as torchrun calls it
+  /// Where the ddpruns of several nodes meet; with one node the workers' MASTER_PORT, 0: a free one.
+  std::uint16_t master_port = 0;
+  int max_restarts = 0;  ///< >= 0
+  std::string run_id;    ///< empty: "none", as torchrun calls it
   std::string role = "default";
   std::string log_dir;  ///< empty: no log files
   std::chrono::milliseconds grace_period{30000};

@@ -17,12 +17,20 @@ std::size_t utf8_cut(std::string_view text, std::size_t limit) {
 
 }  // namespace
 
+/// Ends with a line where it can, so that what others write to the same terminal does not fall into one.
+std::size_t OutputSink::next_piece() const {
+  const std::size_t left = pending_.size() - offset_;
+  if (left <= kPiece) return left;
+  const auto newline = std::string_view(pending_).substr(offset_, kPiece).rfind('\n');
+  return newline == std::string_view::npos ? kPiece : newline + 1;
+}
+
 void OutputSink::write_some() {
   if (empty()) return;
-  const auto piece = std::min(kPiece, pending_.size() - offset_);
-  const ssize_t n = ::write(fd_, pending_.data() + offset_, piece);
+  const ssize_t n = ::write(fd_, pending_.data() + offset_, next_piece());
   if (n < 0 && (errno == EINTR || errno == EAGAIN)) return;
-  if (n < 0) broken_ = true;
+  if (n < 0) error_ = errno;
+  if (n > 0) written_ += static_cast<std::size_t>(n);
   offset_ = n < 0 ? pending_.size() : offset_ + static_cast<std::size_t>(n);
   if (empty() || offset_ > kLimit) {
     pending_.erase(0, offset_);
@@ -39,11 +47,12 @@ void LineRelay::feed(std::string_view bytes) {
     begin = end;
   }
   partial_.erase(0, begin);
+  scanned_ = partial_.empty() || partial_.back() != '\r' ? partial_.size() : partial_.size() - 1;
 }
 
 /// One past the line that starts at `from`; `from` when it is not complete yet.
-std::size_t LineRelay::line_end(std::size_t from) const {
-  const auto end = partial_.find_first_of("\r\n", from);
+std::size_t LineRelay::line_end(std::size_t from) {
+  const auto end = partial_.find_first_of("\r\n", std::max(from, scanned_));
   const auto length = (end == partial_.npos ? partial_.size() : end) - from;
   if (length > kLongest) return from + utf8_cut(std::string_view(partial_).substr(from), kLongest);
   if (end == partial_.npos) return from;
@@ -54,8 +63,10 @@ std::size_t LineRelay::line_end(std::size_t from) const {
 }
 
 void LineRelay::finish() {
+  if (!partial_.empty() && partial_.back() == '\r') partial_ += '\n';  // the next line is another's
   if (!partial_.empty()) emit(partial_);
   partial_.clear();
+  scanned_ = 0;
   log_.reset();
 }
 
@@ -66,7 +77,7 @@ void LineRelay::emit(std::string_view line) {
   const auto text = line.substr(0, line.find_last_not_of("\r\n") + 1);
   if (text.empty()) return;
   if (tail_.size() == 10) tail_.pop_front();
-  tail_.emplace_back(text.substr(0, 500));
+  tail_.emplace_back(text.size() > 500 ? text.substr(0, utf8_cut(text, 500)) : text);
 }
 
 void LineRelay::write_log(std::string_view bytes) {
@@ -75,7 +86,8 @@ void LineRelay::write_log(std::string_view bytes) {
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) {
       sink_->push(
-          errno_message("ddprun: log file of " + prefix_ + "cannot be written, logging stops", errno) + "\n");
+          errno_message("ddprun: the log file of " + name_ + " cannot be written, logging stops", errno) +
+          "\n");
       log_.reset();
       return;
     }

@@ -19,19 +19,25 @@ class OutputSink {
  public:
   explicit OutputSink(int fd) : fd_(fd) {}
   void push(std::string_view bytes) {
-    if (!broken_) pending_.append(bytes);
+    if (error_ == 0) pending_.append(bytes);
   }
   [[nodiscard]] int fd() const { return fd_; }
   [[nodiscard]] bool empty() const { return offset_ == pending_.size(); }
   [[nodiscard]] bool full() const { return pending_.size() - offset_ >= kLimit; }
   /// Call when poll() reported the descriptor writable or broken.
   void write_some();
+  /// errno of the write that failed; 0: none. From then on what is pushed is dropped: workers go on.
+  [[nodiscard]] int error() const { return error_; }
+  /// Bytes written so far: does anybody read?
+  [[nodiscard]] std::size_t written() const { return written_; }
 
  private:
+  [[nodiscard]] std::size_t next_piece() const;
   static constexpr std::size_t kLimit = 1 << 20;
   static constexpr std::size_t kPiece = 4096;  // PIPE_BUF: what POLLOUT promises
   int fd_;
-  bool broken_ = false;  // the reader went away: output is dropped, workers go on
+  int error_ = 0;
+  std::size_t written_ = 0;
   std::string pending_;
   std::size_t offset_ = 0;
 };
@@ -40,8 +46,9 @@ class OutputSink {
 /// than 64 KiB is cut between characters of UTF-8. The log file gets the bytes as they came.
 class LineRelay {
  public:
-  LineRelay(std::string prefix, OutputSink& sink, FileDescriptor log)
-      : prefix_(std::move(prefix)), sink_(&sink), log_(std::move(log)) {}
+  /// `name` is what messages call this stream ("rank 3"); `log` may be closed: no log file.
+  LineRelay(std::string prefix, OutputSink& sink, FileDescriptor log, std::string name = "a worker")
+      : prefix_(std::move(prefix)), sink_(&sink), log_(std::move(log)), name_(std::move(name)) {}
   void feed(std::string_view bytes);
   /// The stream ended: a last line without newline gets one.
   void finish();
@@ -52,11 +59,13 @@ class LineRelay {
   static constexpr std::size_t kLongest = 64 * 1024;
   void write_log(std::string_view bytes);
   void emit(std::string_view line);
-  std::size_t line_end(std::size_t from) const;
+  std::size_t line_end(std::size_t from);
   std::string prefix_;
   OutputSink* sink_;
   FileDescriptor log_;
+  std::string name_;
   std::string partial_;
+  std::size_t scanned_ = 0;  ///< of partial_: holds no line end up to here
   std::deque<std::string> tail_;
 };
 

@@ -47,7 +47,9 @@ std::string describe_start_error(const std::string& program, int error) {
     text += program.find('/') == std::string::npos
                 ? ". It is not on PATH; a program in this folder is './" + program + "'."
                 : ". Is the path right on this node, and the interpreter its first line names?";
-  if (error == EACCES || error == ENOEXEC)
+  if (error == ENOEXEC)
+    text += ". It is neither a program for this machine nor a script whose first line names its interpreter.";
+  if (error == EACCES)
     text += program.ends_with(".py") ? ". A Python script is started as: ddprun ... python3 " + program
                                      : ". Is it an executable file (chmod +x)?";
   return text;

@@ -10,7 +10,8 @@ namespace ddp::launcher {
 
 class Signals {
  public:
-  /// Blocks SIGCHLD, SIGTERM, SIGINT, SIGHUP, SIGUSR1 and SIGUSR2 for this thread and those it starts; ignores SIGPIPE.
+  /// Blocks SIGCHLD, SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1 and SIGUSR2 for this thread and those it
+  /// starts, but leaves SIGHUP, SIGINT and SIGQUIT alone where they are ignored (nohup); ignores SIGPIPE.
   Signals();
   [[nodiscard]] int fd() const { return fd_.get(); }
   /// What has arrived, in order of arrival; never blocks.
@@ -23,7 +24,7 @@ class Signals {
   sigset_t original_{};
 };
 
-/// SIGTERM, SIGINT, SIGHUP: ddprun and its workers end.
+/// SIGTERM, SIGINT, SIGQUIT, SIGHUP: ddprun and its workers end.
 [[nodiscard]] bool ends_the_job(int signal);
 
 }  // namespace ddp::launcher

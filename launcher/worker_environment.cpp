@@ -2,6 +2,10 @@
 
 namespace ddp::launcher {
 
+std::string worker_folder(const Options& options, int attempt, int rank) {
+  return options.log_dir + "/attempt_" + std::to_string(attempt) + "/rank_" + std::to_string(rank);
+}
+
 Environment worker_environment(const Environment& inherited, const Options& options, const Attempt& attempt,
                                int local_rank) {
   Environment env = inherited;
@@ -24,6 +28,11 @@ Environment worker_environment(const Environment& inherited, const Options& opti
   env.set("TORCHELASTIC_RUN_ID", run_id);
   // Nobody listens on MASTER_PORT yet: rank 0 of a PyTorch program binds it. libddp uses ddprun's store.
   env.set("TORCHELASTIC_USE_AGENT_STORE", "False");
+  // As torchrun: a collective of NCCL that fails ends the process instead of hanging it.
+  if (!inherited.get("TORCH_NCCL_ASYNC_ERROR_HANDLING")) env.set("TORCH_NCCL_ASYNC_ERROR_HANDLING", "1");
+  env.unset("TORCHELASTIC_ERROR_FILE");
+  if (!options.log_dir.empty())
+    env.set("TORCHELASTIC_ERROR_FILE", worker_folder(options, attempt.number, rank) + "/error.json");
   env.set("DDP_LAUNCHER", "ddprun");
   set("DDP_RESTART_COUNT", attempt.number);
   set("DDP_MAX_RESTARTS", options.max_restarts);

@@ -18,6 +18,9 @@ struct Attempt {
   std::string token_file;  ///< path that reads as the job token; empty: there is none
 };
 
+/// Where the log files of a worker are, below --log-dir.
+[[nodiscard]] std::string worker_folder(const Options& options, int attempt, int rank);
+
 /// What worker `local_rank` gets on top of (and instead of) `inherited`. The job token itself is never in it.
 [[nodiscard]] Environment worker_environment(const Environment& inherited, const Options& options,
                                              const Attempt& attempt, int local_rank);

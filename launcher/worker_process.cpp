@@ -17,10 +17,18 @@ struct Pipe {
   FileDescriptor read, write;
 };
 
+Error refused(const std::string& what) {
+  const int error = errno;
+  return Error(errno_message(what, error) +
+               (error == EMFILE ? ". ddprun needs four descriptors a worker: raise the limit (ulimit -n)"
+                : error == EAGAIN
+                    ? ". The limit of processes is reached (ulimit -u, or pids.max of the container)"
+                    : ""));
+}
+
 Pipe make_pipe() {
   std::array<int, 2> ends{};
-  if (::pipe2(ends.data(), O_CLOEXEC) != 0)
-    throw Error(errno_message("cannot make a pipe for a worker", errno));
+  if (::pipe2(ends.data(), O_CLOEXEC) != 0) throw refused("cannot make a pipe for a worker");
   return {FileDescriptor(ends[0]), FileDescriptor(ends[1])};
 }
 
@@ -33,10 +41,12 @@ std::vector<char*> pointers(const std::vector<std::string>& strings) {
 
 /// What happens in the child. Only system calls: the parent's heap may not be touched after fork.
 struct Child {
+  const char* file;
   char** arguments;
   char** environment;
   int in, out, err, error_pipe, inherited;
   const sigset_t* mask;
+  const rlimit* descriptors;
   pid_t parent;
 
   [[noreturn]] void run() const {
@@ -50,7 +60,8 @@ struct Child {
     if (inherited >= 0) ::fcntl(inherited, F_SETFD, 0);
     ::signal(SIGPIPE, SIG_DFL);
     ::sigprocmask(SIG_SETMASK, mask, nullptr);
-    ::execvpe(arguments[0], arguments, environment);
+    ::setrlimit(RLIMIT_NOFILE, descriptors);
+    ::execve(file, arguments, environment);
     const int error = errno;
     [[maybe_unused]] const auto written = ::write(error_pipe, &error, sizeof(error));
     ::_exit(error == ENOENT ? 127 : 126);
@@ -73,12 +84,15 @@ WorkerProcess spawn(const WorkerCommand& command) {
   auto environment = pointers(command.environment);
   Pipe out = make_pipe(), err = make_pipe(), error = make_pipe();
   FileDescriptor null;
-  if (!command.reads_stdin) null = FileDescriptor(::open("/dev/null", O_RDONLY | O_CLOEXEC));
-  const Child child{arguments.data(),     environment.data(),   null.get(),
-                    out.write.get(),      err.write.get(),      error.write.get(),
-                    command.inherited_fd, &command.signal_mask, ::getpid()};
+  if (!command.reads_stdin) {
+    null = FileDescriptor(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+    if (!null) throw refused("cannot open /dev/null for a worker");
+  }
+  const Child child{command.file.c_str(), arguments.data(),     environment.data(), null.get(),
+                    out.write.get(),      err.write.get(),      error.write.get(),  command.inherited_fd,
+                    &command.signal_mask, &command.descriptors, ::getpid()};
   const pid_t pid = ::fork();
-  if (pid < 0) throw Error(errno_message("cannot start a worker process", errno));
+  if (pid < 0) throw refused("cannot start a worker process");
   if (pid == 0) child.run();
 
   error.write.reset();

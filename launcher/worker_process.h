@@ -4,6 +4,7 @@
 // the worker when that thread ends (PDEATHSIG).
 #pragma once
 
+#include <sys/resource.h>
 #include <sys/types.h>
 
 #include <csignal>
@@ -15,11 +16,13 @@
 namespace ddp::launcher {
 
 struct WorkerCommand {
+  std::string file;                      ///< what is executed
   std::vector<std::string> arguments;    ///< program and arguments
   std::vector<std::string> environment;  ///< NAME=value
   bool reads_stdin = false;              ///< false: /dev/null
   int inherited_fd = -1;                 ///< stays open in the worker under the same number; -1: none
   sigset_t signal_mask{};                ///< of the worker
+  rlimit descriptors{};                  ///< its limit of open files
 };
 
 struct WorkerProcess {

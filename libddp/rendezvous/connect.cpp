@@ -13,6 +13,7 @@
 #include <cstddef>
 #include <cstring>
 #include <memory>
+#include <optional>
 #include <thread>
 #include <utility>
 
@@ -27,6 +28,8 @@ using std::chrono::seconds;
 
 /// Of one attempt at one address: a machine that swallows packets must not use up the whole deadline.
 constexpr seconds kAttempt{10};
+/// Who answers, but with another token or another protocol, may be an earlier job that is about to end; not for longer.
+constexpr seconds kRefusals{3};
 constexpr milliseconds kFirstPause{20};
 constexpr milliseconds kLongestPause{1000};
 
@@ -69,28 +72,28 @@ std::vector<Address> addresses_of(const StoreEndpoint& endpoint) {
   return {address};
 }
 
-/// Throws RendezvousError with errno's text.
+/// Throws PeerFailure with errno's text: a server that is not there yet may come.
 FileDescriptor connect_to(const Address& address, Deadline deadline) {
   FileDescriptor fd(::socket(address.storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  if (!fd) throw RendezvousError(errno_message("cannot open a socket", errno));
+  if (!fd) throw PeerFailure(errno_message("cannot open a socket", errno));
   int error = 0;
   if (::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address.storage), address.length) != 0)
     error = errno;
   if (error == EINPROGRESS) {
     pollfd entry{fd.get(), POLLOUT, 0};
     while (::poll(&entry, 1, deadline.remaining_ms()) <= 0)
-      if (deadline.passed()) throw RendezvousError("no answer within " + to_string(deadline.timeout()));
+      if (deadline.passed()) throw PeerFailure("no answer within " + to_string(deadline.timeout()));
     socklen_t length = sizeof error;
     ::getsockopt(fd.get(), SOL_SOCKET, SO_ERROR, &error, &length);
   }
-  if (error != 0) throw RendezvousError(std::strerror(error));
+  if (error != 0) throw PeerFailure(std::strerror(error));
   return fd;
 }
 
 /// What became of the attempts so far.
 struct Tries {
   std::string why = "not tried";
-  bool refused = false;  ///< by a peer that was reached, not by the network
+  std::optional<Clock::time_point> refused_since;  ///< by a peer that was reached, not by the network
 };
 
 std::unique_ptr<StoreConnection> attempt(const StoreEndpoint& endpoint, const Address& address,
@@ -105,8 +108,8 @@ std::unique_ptr<StoreConnection> attempt(const StoreEndpoint& endpoint, const Ad
     return std::make_unique<StoreConnection>(std::move(fd), token, Deadline::in(kAttempt).min(deadline));
   } catch (const ConfigError& error) {  // trying again cannot help
     throw ConfigError("store at " + endpoint.describe() + ": " + error.what());
-  } catch (const RendezvousError&) {  // it can: an earlier job may still hold the port
-    tries.refused = true;
+  } catch (const RendezvousError&) {
+    if (!tries.refused_since) tries.refused_since = Clock::now();
     throw;
   }
 }
@@ -153,7 +156,6 @@ bool same_user(int socket) {
 std::unique_ptr<StoreConnection> connect_to_store(const StoreEndpoint& endpoint, const std::string& token,
                                                   Deadline deadline) {
   Tries tries;
-  bool warned = false;
   milliseconds pause = kFirstPause;
   for (;;) {
     if (auto connection = attempt_all(endpoint, token, deadline, tries)) return connection;
@@ -161,10 +163,8 @@ std::unique_ptr<StoreConnection> connect_to_store(const StoreEndpoint& endpoint,
       throw TimeoutError("cannot reach the store at " + endpoint.describe() + " within " +
                          to_string(deadline.timeout()) + ": " + tries.why +
                          "; does rank 0 run, and do MASTER_ADDR and MASTER_PORT name its machine?");
-    // The deadline may be minutes away, and whoever looks at the log wants to know now.
-    if (tries.refused && !std::exchange(warned, true))
-      log::warn("the store refused this process, which goes on trying",
-                {{"store", endpoint.describe()}, {"why", tries.why}});
+    if (tries.refused_since && Clock::now() - *tries.refused_since > kRefusals)
+      throw ConfigError("store at " + endpoint.describe() + ": " + tries.why);
     std::this_thread::sleep_for(pause);
     pause = std::min(2 * pause, kLongestPause);
   }

@@ -12,7 +12,7 @@ namespace ddp {
 
 /// A connected, proven and, where it can be, encrypted connection. Names are resolved anew for every attempt (a pod's name
 /// appears in DNS when the pod does) and every address tried, IPv6 and IPv4. Throws TimeoutError with the
-/// reason of the last attempt, ConfigError and RendezvousError when trying again cannot help.
+/// reason of the last attempt, ConfigError when trying again cannot help: another token, another service.
 [[nodiscard]] std::unique_ptr<StoreConnection> connect_to_store(const StoreEndpoint& endpoint,
                                                                 const std::string& token, Deadline deadline);
 

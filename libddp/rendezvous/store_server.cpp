@@ -6,6 +6,7 @@
 //   3. Everything else is the session's (store_session.h).
 #include "libddp/rendezvous/store_session.h"
 
+#include <fcntl.h>
 #include <sys/resource.h>
 
 #include <condition_variable>
@@ -34,6 +35,11 @@ using LocalProtocol = asio::local::stream_protocol;
 constexpr std::chrono::seconds kGrace{1};
 constexpr std::chrono::milliseconds kLookAgain{10};
 constexpr std::chrono::milliseconds kAfterFailure{100};
+
+/// Asio does not do it: a program that the process starts would keep port and connections open after its end.
+void close_on_exec(int fd) {
+  ::fcntl(fd, F_SETFD, FD_CLOEXEC);
+}
 
 /// Training needs descriptors too.
 std::size_t stranger_limit(std::size_t wanted) {
@@ -147,6 +153,7 @@ bool StoreServer::Impl::listen_on(const tcp::endpoint& endpoint, bool both) {
   auto acceptor = std::make_unique<tcp::acceptor>(io_);
   asio::error_code error;
   acceptor->open(endpoint.protocol(), error);
+  if (!error) close_on_exec(acceptor->native_handle());
   if (!error) acceptor->set_option(tcp::acceptor::reuse_address(true), error);
   if (!error && endpoint.protocol() == tcp::v6()) acceptor->set_option(asio::ip::v6_only(!both), error);
   if (!error) acceptor->bind(endpoint, error);
@@ -166,6 +173,7 @@ void StoreServer::Impl::listen_local() {
   asio::error_code error;
   local_acceptor_ = std::make_unique<LocalProtocol::acceptor>(io_);
   local_acceptor_->open(LocalProtocol(), error);
+  if (!error) close_on_exec(local_acceptor_->native_handle());
   if (!error) local_acceptor_->bind(LocalProtocol::endpoint(name), error);
   if (!error) local_acceptor_->listen(4096, error);
   if (error)
@@ -212,6 +220,7 @@ std::optional<std::chrono::nanoseconds> StoreServer::Impl::crowded() {
 }
 
 void StoreServer::Impl::start(Socket socket) {
+  close_on_exec(socket.native_handle());
   if (local_acceptor_ && !same_user(socket.native_handle())) return;
   if (!local_acceptor_) set_tcp_options(socket.native_handle());
   const auto session = std::make_shared<StoreSession>(*this, std::move(socket), next_id_);
