@@ -27,7 +27,7 @@ endif()
 
 # ddp_library(NAME EXPORT_NAME SOURCES... ): a versioned library libNAME.so.0, known to users as ddp::EXPORT_NAME.
 function(ddp_library name export_name)
-  add_library(${name} ${ARGN})
+  add_library(${name} SHARED ${ARGN})
   add_library(ddp::${export_name} ALIAS ${name})
   set_target_properties(${name} PROPERTIES EXPORT_NAME ${export_name} VERSION ${PROJECT_VERSION} SOVERSION ${PROJECT_VERSION_MAJOR})
   target_link_libraries(${name} PRIVATE $<BUILD_INTERFACE:ddp_settings>)

@@ -75,7 +75,7 @@ void collect_garbage(Storage& storage, CommitLog& log, int keep) {
     storage.remove_all(folder);
     log::debug("removed a checkpoint", {{"storage", storage.describe()}, {"folder", folder}});
   }
-  for (const char* folder : {"data", "log", "tombstones"}) storage.remove_unfinished(folder);
+  storage.remove_unfinished("");
 }
 
 }  // namespace ddp::checkpoint

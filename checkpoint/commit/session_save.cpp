@@ -41,6 +41,12 @@ std::string first_different_line(std::string_view ours, std::string_view theirs,
   return std::string(ours.empty() ? "nothing" : ours.substr(0, ours.find('\n')));
 }
 
+std::string sha256_of(std::span<const std::byte> bytes) {
+  Sha256 hash;
+  hash.update(bytes);
+  return hash.finish();
+}
+
 std::string checkpoint_folder(const CommitLog& log, std::int64_t step, std::uint64_t attempt) {
   char name[64];
   std::snprintf(name, sizeof name, "/%010lld.%llu", static_cast<long long>(step),
@@ -109,7 +115,7 @@ bool Session::save(std::int64_t step, bool stop, const std::function<std::vector
 std::string Session::announce(std::int64_t step, bool stop, const std::vector<SavedTensor>& tensors) {
   Json json = {{"structure", sha256(structure_of(tensors))}, {"stop", stop}, {"buffers", Json::array()}};
   for (const auto& tensor : tensors)
-    if (tensor.scope == Scope::kSharedIfEqual) json["buffers"].push_back(crc32c(tensor.bytes));
+    if (tensor.scope == Scope::kSharedIfEqual) json["buffers"].push_back(sha256_of(tensor.bytes));
   if (is_leader()) {
     lead();
     log_->check_fence();

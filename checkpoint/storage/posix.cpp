@@ -167,12 +167,15 @@ void PosixStorage::remove_all(std::string_view folder) {
   std::error_code error;
   fs::remove_all(path, error);
   if (error) storage_failed("remove", path, error.value());
+  // What was the last of its folder takes it along.
+  for (fs::path parent = path.parent_path(); parent != root_ && ::rmdir(parent.c_str()) == 0;)
+    parent = parent.parent_path();
 }
 
 void PosixStorage::remove_unfinished(std::string_view folder) {
   const auto oldest = fs::file_time_type::clock::now() - unfinished_age_;
   std::vector<fs::path> found;
-  for_each_file(path_of(folder), [&](const fs::directory_entry& entry) {
+  for_each_file(folder.empty() ? root_ : path_of(folder), [&](const fs::directory_entry& entry) {
     std::error_code gone;
     if (is_temporary(entry.path()) && entry.last_write_time(gone) < oldest && !gone)
       found.push_back(entry.path());

@@ -53,6 +53,7 @@ class Storage {
   /// Removes everything below `folder`, also what interrupted writers left there.
   virtual void remove_all(std::string_view folder) = 0;
   /// Removes what writers that were interrupted long ago left below `folder`.
+  /// An empty `folder` means everywhere.
   virtual void remove_unfinished(std::string_view folder) = 0;
   /// What error messages call this storage.
   [[nodiscard]] virtual std::string describe() const = 0;

@@ -89,28 +89,30 @@ std::size_t DataParallelBase::bucket_count() const {
 }
 
 std::string DataParallelBase::save_state() const {
+  const BucketOrder order = reducer_->order();
   std::ostringstream text;
-  text << "ddp-bucket-order 1";
-  for (const int index : reducer_->order()) text << ' ' << index;
+  text << "ddp-bucket-order 1 " << (order.rebuilt ? "rebuilt" : "pending");
+  for (const int index : order.parameters) text << ' ' << index;
   return text.str();
 }
 
 void DataParallelBase::load_state(std::string_view state) {
   std::istringstream text{std::string(state)};
-  std::string name;
+  std::string name, stage;
   int version = 0;
-  if (!(text >> name >> version) || name != "ddp-bucket-order" || version != 1)
+  if (!(text >> name >> version >> stage) || name != "ddp-bucket-order" || version != 1 ||
+      (stage != "rebuilt" && stage != "pending"))
     throw CorruptCheckpoint("not a bucket order of DistributedDataParallel: '" +
                             std::string(state.substr(0, 40)) + "'");
-  std::vector<int> order;
-  for (int index = 0; text >> index;) order.push_back(index);
-  if (order.empty()) return;
-  std::vector<int> sorted = order;
+  BucketOrder order{{}, stage == "rebuilt"};
+  for (int index = 0; text >> index;) order.parameters.push_back(index);
+  std::vector<int> sorted = order.parameters;
   std::sort(sorted.begin(), sorted.end());
   std::vector<int> all(reducer_->parameter_count());
   std::iota(all.begin(), all.end(), 0);
-  if (sorted != all)
-    throw CorruptCheckpoint("the saved bucket order lists " + std::to_string(order.size()) +
+  const bool nothing_yet = sorted.empty() && !order.rebuilt;
+  if (sorted != all && !nothing_yet)
+    throw CorruptCheckpoint("the saved bucket order lists " + std::to_string(sorted.size()) +
                             " parameters, but not each of this module's " + std::to_string(all.size()) +
                             " once: it belongs to another module");
   reducer_->set_order(std::move(order));

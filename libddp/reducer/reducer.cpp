@@ -141,17 +141,17 @@ std::size_t Reducer::bucket_count() const {
   return buckets_.size();
 }
 
-std::vector<int> Reducer::order() const {
+BucketOrder Reducer::order() const {
   const std::scoped_lock lock(mutex_);
-  return order_;
+  return order_.empty() ? BucketOrder{rebuild_order_, false} : BucketOrder{order_, true};
 }
 
-void Reducer::set_order(std::vector<int> order) {
+void Reducer::set_order(BucketOrder order) {
   const std::scoped_lock lock(mutex_);
   if (graph_task_ != -1) throw Error("buckets cannot be rebuilt during backward");
-  build_buckets(order);
-  order_ = std::move(order);
-  rebuild_order_.clear();
+  build_buckets(order.rebuilt ? order.parameters : backward_order(parameters_.size()));
+  order_ = order.rebuilt ? order.parameters : std::vector<int>();
+  rebuild_order_ = order.rebuilt ? std::vector<int>() : order.parameters;
 }
 
 }  // namespace ddp

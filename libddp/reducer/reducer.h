@@ -35,6 +35,12 @@ struct NamedParameter {
   at::Tensor tensor;
 };
 
+/// Which parameters share buckets, as far as backwards have told.
+struct BucketOrder {
+  std::vector<int> parameters;  ///< in the order of arrival; empty before the first complete backward
+  bool rebuilt = false;  ///< buckets are in this order already; else they will be at the next prepare()
+};
+
 /// prepare() and set_sync() belong to the training thread; hooks run in whichever thread runs backward. Make
 /// it with create().
 class Reducer : public std::enable_shared_from_this<Reducer> {
@@ -52,10 +58,9 @@ class Reducer : public std::enable_shared_from_this<Reducer> {
 
   [[nodiscard]] std::size_t bucket_count() const;
   [[nodiscard]] std::size_t parameter_count() const { return parameters_.size(); }
-  /// The order in which buckets were rebuilt, empty before that; set_order() rebuilds at once (after a
-  /// restart; the same on all ranks).
-  [[nodiscard]] std::vector<int> order() const;
-  void set_order(std::vector<int> order);
+  /// What a restart needs to go on with the same buckets; set_order() takes it up again.
+  [[nodiscard]] BucketOrder order() const;
+  void set_order(BucketOrder order);
 
  private:
   Reducer(std::vector<NamedParameter> parameters, std::shared_ptr<Communicator> communicator,

@@ -18,7 +18,6 @@
 #include <utility>
 
 #include <ddp/error.h>
-#include <ddp/log.h>
 
 namespace ddp {
 namespace {

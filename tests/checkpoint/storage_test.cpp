@@ -165,10 +165,13 @@ TEST(PosixStorage, WhatInterruptedWritersLeftIsHiddenAndGoesWithAge) {
   std::filesystem::create_directories(folder.path() / "data/f");
   write_file(folder.path() / "data/e/.tmp-1234", "half");
   write_file(folder.path() / "data/f/.tmp-5678", "half");
+  write_file(folder.path() / ".tmp-9012", "half");
   EXPECT_THAT(keys(young, "data"), UnorderedElementsAre("data/e/x"));
   young.remove_unfinished("data");
-  EXPECT_EQ(files_below(folder.path()).size(), 3U);
+  EXPECT_EQ(files_below(folder.path()).size(), 4U);
   old.remove_unfinished("data");
+  EXPECT_EQ(files_below(folder.path()).size(), 2U);
+  old.remove_unfinished("");
   EXPECT_EQ(files_below(folder.path()).size(), 1U);
   EXPECT_FALSE(std::filesystem::exists(folder.path() / "data/f"));
 }

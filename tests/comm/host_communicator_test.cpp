@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
+#include <future>
 
 #include "tests/comm/thread_ranks.h"
 #include "tests/comm/values.h"
@@ -391,6 +393,25 @@ TEST_P(HostCommunicator, NoticesAtOnceThatARankLeft) {
   EXPECT_LT(Clock::now() - begin, std::chrono::seconds(20));
   errors.erase(errors.begin() + 1);
   EXPECT_THAT(errors, Each(AllOf(StartsWith("PeerFailure"), HasSubstr("rank 1"), HasSubstr("barrier #2"))));
+}
+
+TEST(HostCommunicatorWaits, ADeadRankIsNoticedWhileAnotherOneIsStillBusy) {
+  std::promise<void> noticed;
+  const auto busy_until = noticed.get_future();
+  auto errors = run_ranks({.hosts = {3}}, [&](Communicator& comm) {
+    comm.barrier();
+    if (comm.rank() == 2) return;
+    if (comm.rank() == 1 && busy_until.wait_for(std::chrono::seconds(60)) != std::future_status::ready)
+      throw Error("rank 0 has not noticed that rank 2 left");
+    try {
+      comm.barrier();
+    } catch (const PeerFailure&) {
+      if (comm.rank() == 0) noticed.set_value();
+      throw;
+    }
+  });
+  EXPECT_THAT(errors[0], AllOf(StartsWith("PeerFailure"), HasSubstr("rank 2"), HasSubstr("barrier #2")));
+  EXPECT_THAT(errors[1], StartsWith("PeerFailure"));
 }
 
 TEST_P(HostCommunicator, CheckPeerTellsThatARankLeftWithoutACollective) {

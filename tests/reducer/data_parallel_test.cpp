@@ -397,14 +397,36 @@ TEST(DataParallelState, TheRebuiltBucketOrderSurvivesSavingAndLoading) {
       loss_of(parallel.forward(shard(context.rank(), 2, torch::kFloat32))).backward();
     }
     const std::string saved = parallel.save_state();
+    EXPECT_THAT(saved, HasSubstr("rebuilt"));
     Mlp fresh = make<Mlp>(torch::kFloat32);
     DistributedDataParallel<Mlp> resumed(fresh, context, small_buckets());
     EXPECT_NE(resumed.save_state(), saved);
     resumed.load_state(saved);
     EXPECT_EQ(resumed.save_state(), saved);
     EXPECT_THROW(resumed.load_state("nonsense"), CorruptCheckpoint);
-    EXPECT_THROW(resumed.load_state("ddp-bucket-order 1 0 0 0 0 0 0"), CorruptCheckpoint);
-    EXPECT_THROW(resumed.load_state("ddp-bucket-order 1 0 1 99"), CorruptCheckpoint);
+    EXPECT_THROW(resumed.load_state("ddp-bucket-order 1 rebuilt 0 0 0 0 0 0"), CorruptCheckpoint);
+    EXPECT_THROW(resumed.load_state("ddp-bucket-order 1 pending 0 1 99"), CorruptCheckpoint);
+  });
+  EXPECT_THAT(errors, Each(IsEmpty()));
+}
+
+TEST(DataParallelState, AnOrderThatWaitsForItsRebuildIsRebuiltAfterTheRestartAsWell) {
+  const auto errors = run_contexts({.hosts = {2}}, [](const Context& context) {
+    const auto step = [&](Mlp& module, DistributedDataParallel<Mlp>& parallel) {
+      module->zero_grad();
+      loss_of(parallel.forward(shard(context.rank(), 2, torch::kFloat32))).backward();
+    };
+    Mlp module = make<Mlp>(torch::kFloat32), fresh = make<Mlp>(torch::kFloat32);
+    DistributedDataParallel<Mlp> parallel(module, context, small_buckets()),
+        resumed(fresh, context, small_buckets());
+    step(module, parallel);
+    const std::string saved = parallel.save_state();
+    EXPECT_THAT(saved, HasSubstr("pending"));
+    resumed.load_state(saved);
+    step(module, parallel);
+    step(fresh, resumed);
+    EXPECT_THAT(resumed.save_state(), HasSubstr("rebuilt"));
+    EXPECT_EQ(resumed.save_state(), parallel.save_state());
   });
   EXPECT_THAT(errors, Each(IsEmpty()));
 }

@@ -104,6 +104,16 @@ Mapping map_arena(const FileDescriptor& fd) {
                          "shared memory of another rank of this host");
 }
 
+bool try_map(Mapping& arena, const FileDescriptor& fd) {
+  try {
+    arena = map_arena(fd);
+    return true;
+  } catch (const Error& error) {
+    log::warn("cannot map another rank's memory; using TCP instead", {{"why", error.what()}});
+    return false;
+  }
+}
+
 /// A description of its own (not a duplicate), so that its locks are this rank's alone.
 FileDescriptor reopen(int fd) {
   FileDescriptor own(::open(("/proc/self/fd/" + std::to_string(fd)).c_str(), O_RDWR | O_CLOEXEC));
@@ -142,12 +152,13 @@ class Leader {
     take_lock(shared, 0);
     for (std::size_t missing = candidates_.size() - 1; missing > 0;) missing -= admit(deadline);
     for (std::size_t i = 1; i < candidates_.size(); ++i) hand_out(i, shared, own_arena);
-    for (std::size_t i = 1; i < candidates_.size(); ++i) shared.arenas[i] = map_arena(arenas_[i]);
     std::vector<int> members{candidates_[0]};
-    for (std::size_t i = 1; i < candidates_.size(); ++i)
-      if (receive_message(peers_[i], deadline, "waiting for a rank of this host to map shared memory")
-              .number == 1)
-        members.push_back(candidates_[i]);
+    for (std::size_t i = 1; i < candidates_.size(); ++i) {
+      const bool mapped = try_map(shared.arenas[i], arenas_[i]);
+      const auto answer =
+          receive_message(peers_[i], deadline, "waiting for a rank of this host to map shared memory");
+      if (mapped && answer.number == 1) members.push_back(candidates_[i]);
+    }
     return members;
   }
 
@@ -217,13 +228,7 @@ void join_leader(const std::vector<int>& candidates, int rank, const Card& leade
   bool mapped = true;
   for (std::size_t i = 0; i < candidates.size(); ++i) {
     Received arena = receive_message(socket, deadline, what);
-    if (candidates[i] == rank) continue;
-    try {
-      shared.arenas[i] = map_arena(arena.fd);
-    } catch (const Error& error) {
-      log::warn("cannot map another rank's memory; using TCP instead", {{"why", error.what()}});
-      mapped = false;
-    }
+    if (candidates[i] != rank) mapped = try_map(shared.arenas[i], arena.fd) && mapped;
   }
   try {
     shared.control = Mapping::shared(control.fd.get(), Control::bytes(static_cast<int>(candidates.size())),

@@ -93,10 +93,21 @@ void LocalSync::slice(int index, const WaitContext& context, const std::function
   check_failure();
   if (context.check != nullptr && *context.check) (*context.check)();
   check_peer(index, context, over);
+  if (context.operation.peer < 0) check_missing(context);
   if (context.operation.deadline.passed() && !over())
     fail(ErrorKind::kTimeout, context,
          "timed out after " + to_string(context.operation.deadline.timeout()) + " waiting for " +
              describe(name(index)) + ", which is alive but has not come");
+}
+
+/// Of a collective: whoever is missing must still be able to come, not only the one that is waited for first.
+void LocalSync::check_missing(const WaitContext& context) const {
+  for (int i = 0; i < static_cast<int>(members_.ranks.size()); ++i) {
+    const auto over = [&] {
+      return reached(members_.rank(i).arrived.load(std::memory_order_acquire), arrived_);
+    };
+    if (i != members_.index && !over()) check_peer(i, context, over);
+  }
 }
 
 void LocalSync::check_peer(int index, const WaitContext& context, const std::function<bool()>& over) const {

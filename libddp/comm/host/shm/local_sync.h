@@ -58,6 +58,7 @@ class LocalSync {
 
  private:
   void slice(int index, const WaitContext& context, const std::function<bool()>& over) const;
+  void check_missing(const WaitContext& context) const;
   void check_peer(int index, const WaitContext& context, const std::function<bool()>& over) const;
   [[noreturn]] void fail(ErrorKind kind, const WaitContext& context, const std::string& what) const;
   [[nodiscard]] const RankName& name(int index) const {
