@@ -18,12 +18,8 @@ int main() {
   ddp::checkpoint::State state{
       {"model", model}, {"optimizer", optimizer}, {"sampler", sampler}, {"buckets", parallel}};
   for (int64_t step = checkpointer.restore(state); step < 500; ++step) {
-    auto batch = sampler.next(20);
-    if (batch.empty()) {
-      sampler.start_epoch(sampler.epoch() + 1);
-      batch = sampler.next(20);
-    }
-    auto index = torch::tensor(batch);
+    auto index = torch::tensor(sampler.next(20));
+    if (sampler.position() == sampler.samples_per_epoch()) sampler.start_epoch(sampler.epoch() + 1);
     optimizer.zero_grad();
     auto loss = torch::mse_loss(parallel.forward(inputs.index({index})), targets.index({index}));
     loss.backward();  // gradients are averaged over ranks meanwhile
