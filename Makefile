@@ -1,9 +1,9 @@
-# make help | setup | build | test | asan | tsan | format | install | clean.  Each does all the set-up it needs.
+# make help | setup | build | test | asan | tsan | bench-comm | format | install | clean.  Each does all the set-up it needs.
 PRESET ?= release
 BUILD := build/$(PRESET)
 PREFIX ?= /usr/local
 
-.PHONY: help setup build test asan tsan format install clean
+.PHONY: help setup build test asan tsan bench-comm format install clean
 .DEFAULT_GOAL := help
 
 help:
@@ -12,6 +12,7 @@ help:
 	@echo "make test     set-up, build, all tests"
 	@echo "make asan     torch-free tests under the address and undefined behaviour sanitizers"
 	@echo "make tsan     torch-free tests under the thread sanitizer"
+	@echo "make bench-comm  all-reduce beside Gloo and Open MPI, some minutes; results in build/bench (ARGS=--help shows how to do less)"
 	@echo "make format   clang-format every source"
 	@echo "make install  into PREFIX (default /usr/local)"
 	@echo "make clean    remove build/"
@@ -33,6 +34,9 @@ asan:
 
 tsan:
 	@$(MAKE) --no-print-directory test PRESET=tsan
+
+bench-comm: build
+	@python3 tests/bench/comm/bench_comm.py --build $(BUILD) $(ARGS)
 
 format:
 	@git ls-files "*.h" "*.cpp" | xargs clang-format -i
