@@ -183,6 +183,28 @@ TEST_P(HostCommunicator, GathersEqualSharesToAllOrToOne) {
   });
 }
 
+/// Whoever only gives is done before the root has taken the last round, and announces shared memory next.
+TEST_P(HostCommunicator, GathersWhatWasGivenThoughGiversAreInTheNextOperation) {
+  run([this](Communicator& comm) {
+    constexpr std::size_t kCount = (1 << 20) / sizeof(float);  // two rounds
+    Values input(DType::kFloat32, kCount),
+        output(DType::kFloat32, kCount * static_cast<std::size_t>(ranks()));
+    Values shared(DType::kFloat32, kCount, &comm);
+    fill(input, comm.rank(), DType::kFloat32);
+    for (int repeat = 0; repeat < 10; ++repeat) {
+      fill(shared, comm.rank() + 1, DType::kFloat32);
+      comm.gather(input, output, 0);
+      comm.all_reduce(shared);
+      if (comm.rank() != 0) continue;
+      EXPECT_EQ(wrong(output, DType::kFloat32,
+                      [&](std::size_t i) {
+                        return value_of(static_cast<int>(i / kCount), i % kCount, DType::kFloat32);
+                      }),
+                0u);
+    }
+  });
+}
+
 TEST_P(HostCommunicator, GathersUnequalSharesSomeOfThemEmpty) {
   run([](Communicator& comm) {
     for (const std::size_t unit : {0u, 1u, 300u, 100'003u}) {

@@ -7,17 +7,24 @@
 namespace ddp::host {
 namespace {
 
+/// Per round and rank: what is copied in is still in the cache when it is taken.
+constexpr std::size_t kRoundBytes = 512 << 10;
+static_assert(kRoundBytes <= kStagingBytes);
+
 bool is_16_bit(DType dtype) {
   return dtype == DType::kFloat16 || dtype == DType::kBFloat16;
 }
 
 }  // namespace
 
-/// What of the buffer is in staging at a time.
-struct Hierarchical::Piece {
-  std::byte* data = nullptr;  ///< in the caller's buffer
-  std::size_t count = 0;
-  Slice lane;  ///< this rank's, empty when it has none
+struct Hierarchical::Lanes {
+  std::vector<Slice> all;   ///< of the whole buffer, by lane
+  Slice mine;               ///< this rank's, empty when it has none
+  std::size_t element = 1;  ///< bytes
+  bool in_place = false;    ///< every rank of this host sees the others' buffers
+  std::byte* buffer = nullptr;
+  [[nodiscard]] std::byte* at(std::size_t index) const { return buffer + index * element; }
+  [[nodiscard]] std::size_t longest() const { return all.front().count(); }
 };
 
 Hierarchical::Hierarchical(const Topology& topology, const LocalMembers& members, ShmGroup* shm,
@@ -34,75 +41,109 @@ Hierarchical::Hierarchical(const Topology& topology, const LocalMembers& members
 
 void Hierarchical::all_reduce(const WaitContext& context) {
   const Operation& operation = context.operation;
-  const std::size_t element = size_of(operation.dtype);
-  const std::size_t per_piece = kStagingBytes / element;
-  if (shm_ != nullptr) shm_->begin(context);
-  for (std::size_t at = 0; at < operation.count || at == 0; at += per_piece) {
-    Piece piece{static_cast<std::byte*>(operation.output) + at * element,
-                std::min(per_piece, operation.count - at),
-                {}};
-    if (members_.index < lanes_) piece.lane = slice_of(piece.count, element, members_.index, lanes_);
-    if (shm_ != nullptr) {
-      if (piece.count > 0) copy_bytes(shm_->staging(members_.index), piece.data, piece.count * element);
+  Lanes lanes;
+  lanes.element = size_of(operation.dtype);
+  lanes.buffer = static_cast<std::byte*>(operation.output);
+  for (int i = 0; i < lanes_; ++i) lanes.all.push_back(slice_of(operation.count, lanes.element, i, lanes_));
+  if (has_lane()) lanes.mine = lanes.all[static_cast<std::size_t>(members_.index)];
+  if (shm_ != nullptr) {
+    shm_->begin(context);
+    lanes.in_place = true;
+    for (int i = 0; i < local_size(); ++i)
+      lanes.in_place = lanes.in_place && shm_->shared_output(i) != nullptr;
+  }
+  combine(context, lanes);
+  if (has_lane()) exchange(context, lanes);
+  if (shm_ != nullptr) spread(context, lanes);
+}
+
+/// Leaves the sum of this host in this rank's lane of its own buffer (16-bit types: in wide_). What it writes there
+/// nobody else reads before spread().
+void Hierarchical::combine(const WaitContext& context, const Lanes& lanes) {
+  if (is_16_bit(context.operation.dtype)) wide_.resize(lanes.mine.count());
+  const std::size_t line = std::max<std::size_t>(64 / lanes.element, 1);
+  // Of each lane, per round; where nothing is staged, what stays in the cache.
+  const std::size_t step = std::max(kRoundBytes / lanes.element / lanes.all.size() / line * line, line);
+  for (std::size_t begin = 0; begin < lanes.longest(); begin += step) {
+    const auto part = [&](const Slice& lane) {
+      return Slice{std::min(lane.begin + begin, lane.end), std::min(lane.begin + begin + step, lane.end)};
+    };
+    if (shm_ != nullptr && !lanes.in_place) {
+      for (std::size_t i = 0; i < lanes.all.size(); ++i) {
+        const Slice other = part(lanes.all[i]);
+        if (static_cast<int>(i) != members_.index && other.count() > 0)
+          copy_bytes(shm_->staging(members_.index) + i * step * lanes.element, lanes.at(other.begin),
+                     other.count() * lanes.element);
+      }
       shm_->synchronise(context);
     }
-    if (members_.index < lanes_) combine_lane(context, piece);
-    if (shm_ == nullptr) continue;
-    shm_->synchronise(context);
-    for (int i = 0; i < lanes_; ++i) {
-      const Slice lane = slice_of(piece.count, element, i, lanes_);
-      if (lane.count() > 0)
-        copy_bytes(piece.data + lane.begin * element, shm_->staging(i) + lane.begin * element,
-                   lane.count() * element);
-    }
-    // The next piece goes to the other area; this one is written again only after two more synchronisations.
-    shm_->flip();
+    const Slice own = part(lanes.mine);
+    if (own.count() > 0)
+      combine_piece(context.operation, lanes, own, static_cast<std::size_t>(members_.index) * step);
+    // The next round goes to the other area; this one is written again only after the next synchronisation.
+    if (shm_ != nullptr && !lanes.in_place) shm_->flip();
   }
 }
 
-/// Leaves the result of this rank's lane in its staging (alone on its host: in the caller's buffer).
-void Hierarchical::combine_lane(const WaitContext& context, const Piece& piece) {
-  reduce_local(context.operation, piece);
-  exchange_lane(context, piece);
-}
-
-void Hierarchical::reduce_local(const Operation& operation, const Piece& piece) {
-  const std::size_t element = size_of(operation.dtype);
+/// `staged_at`: of the piece in the others' staging, in elements.
+void Hierarchical::combine_piece(const Operation& operation, const Lanes& lanes, Slice piece,
+                                 std::size_t staged_at) {
   const double factor = operation.op == ReduceOp::kMean ? 1.0 / world_size_ : 1.0;
-  std::vector<const void*> inputs;
+  inputs_.clear();
   for (int i = 0; i < local_size(); ++i)
-    inputs.push_back((shm_ == nullptr ? piece.data : shm_->staging(i)) + piece.lane.begin * element);
-  if (!is_16_bit(operation.dtype)) {
-    void* result = const_cast<void*>(inputs[static_cast<std::size_t>(members_.index)]);
-    reduce(result, inputs, piece.lane.count(), operation.dtype, operation.op, factor);
-    return;
-  }
+    inputs_.push_back(i == members_.index ? lanes.at(piece.begin)
+                      : lanes.in_place    ? shm_->shared_output(i) + piece.begin * lanes.element
+                                          : shm_->staging(i) + staged_at * lanes.element);
+  if (!is_16_bit(operation.dtype))
+    return reduce(lanes.at(piece.begin), inputs_, piece.count(), operation.dtype, operation.op, factor);
   const ReduceOp op = operation.op == ReduceOp::kMean ? ReduceOp::kSum : operation.op;
-  wide_.resize(piece.lane.count());
-  scratch_.resize(piece.lane.count());
-  widen(wide_.data(), inputs[0], piece.lane.count(), operation.dtype, static_cast<float>(factor));
-  for (std::size_t i = 1; i < inputs.size(); ++i) {
-    widen(scratch_.data(), inputs[i], piece.lane.count(), operation.dtype, static_cast<float>(factor));
-    const void* const both[] = {wide_.data(), scratch_.data()};
-    reduce(wide_.data(), both, wide_.size(), DType::kFloat32, op, 1.0);
+  float* const sum = wide_.data() + (piece.begin - lanes.mine.begin);
+  scratch_.resize(piece.count());
+  widen(sum, inputs_[0], piece.count(), operation.dtype, static_cast<float>(factor));
+  for (std::size_t i = 1; i < inputs_.size(); ++i) {
+    widen(scratch_.data(), inputs_[i], piece.count(), operation.dtype, static_cast<float>(factor));
+    const void* const both[] = {sum, scratch_.data()};
+    reduce(sum, both, piece.count(), DType::kFloat32, op, 1.0);
   }
 }
 
-void Hierarchical::exchange_lane(const WaitContext& context, const Piece& piece) {
+void Hierarchical::exchange(const WaitContext& context, const Lanes& lanes) {
   const Operation& operation = context.operation;
   const std::function<void()> check = [this] {
     if (shm_ != nullptr) shm_->sync().check_failure();
   };
   // Scaled already, before the sum within the host.
   const ReduceOp op = operation.op == ReduceOp::kMean ? ReduceOp::kSum : operation.op;
-  std::byte* const result = (shm_ == nullptr ? piece.data : shm_->staging(members_.index)) +
-                            piece.lane.begin * size_of(operation.dtype);
-  if (!is_16_bit(operation.dtype)) {
-    tcp_.all_reduce_among(lane_ranks_, result, piece.lane.count(), operation.dtype, op, operation, check);
-    return;
+  std::byte* const result = lanes.at(lanes.mine.begin);
+  const std::size_t count = lanes.mine.count();
+  if (!is_16_bit(operation.dtype))
+    return tcp_.all_reduce_among(lane_ranks_, result, count, operation.dtype, op, operation, check);
+  tcp_.all_reduce_among(lane_ranks_, wide_.data(), count, DType::kFloat32, op, operation, check);
+  narrow(result, wide_.data(), count, operation.dtype);
+}
+
+void Hierarchical::spread(const WaitContext& context, const Lanes& lanes) {
+  const std::size_t step =
+      lanes.in_place ? std::max<std::size_t>(lanes.longest(), 1) : kRoundBytes / lanes.element;
+  for (std::size_t begin = 0; begin < lanes.longest(); begin += step) {
+    const auto part = [&](const Slice& lane) {
+      return Slice{std::min(lane.begin + begin, lane.end), std::min(lane.begin + begin + step, lane.end)};
+    };
+    const Slice own = part(lanes.mine);
+    if (!lanes.in_place && own.count() > 0)
+      copy_bytes(shm_->staging(members_.index), lanes.at(own.begin), own.count() * lanes.element);
+    shm_->synchronise(context);
+    for (int i = 0; i < lanes_; ++i) {
+      const Slice other = part(lanes.all[static_cast<std::size_t>(i)]);
+      if (i == members_.index || other.count() == 0) continue;
+      const std::byte* from =
+          lanes.in_place ? shm_->shared_output(i) + other.begin * lanes.element : shm_->staging(i);
+      copy_bytes(lanes.at(other.begin), from, other.count() * lanes.element);
+    }
+    if (!lanes.in_place) shm_->flip();
   }
-  tcp_.all_reduce_among(lane_ranks_, wide_.data(), wide_.size(), DType::kFloat32, op, operation, check);
-  narrow(result, wide_.data(), wide_.size(), operation.dtype);
+  // Nobody may change its buffer before everybody has read it.
+  if (lanes.in_place) shm_->synchronise(context);
 }
 
 }  // namespace ddp::host

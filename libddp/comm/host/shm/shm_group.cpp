@@ -45,7 +45,11 @@ Slice slice_of(std::size_t count, std::size_t element_bytes, int i, int n) {
 }
 
 ShmGroup::ShmGroup(const LocalMembers& members, const std::vector<RankName>& names, Failure& failure)
-    : members_(members), names_(names), sync_(members, names, failure) {}
+    : members_(members),
+      names_(names),
+      sync_(members, names, failure),
+      shared_inputs_(members.ranks.size()),
+      shared_outputs_(members.ranks.size()) {}
 
 void ShmGroup::run(const WaitContext& context) {
   switch (context.operation.kind) {
@@ -63,7 +67,11 @@ void ShmGroup::begin(const WaitContext& context) {
   announce(context.operation);
   sync_.arrive();
   sync_.wait_all(context);
-  check_agreement(context.operation);
+  check_agreement();
+  for (int i = 0; i < size(); ++i) {
+    shared_inputs_[static_cast<std::size_t>(i)] = mapped(i, announced(i).input);
+    shared_outputs_[static_cast<std::size_t>(i)] = mapped(i, announced(i).output);
+  }
 }
 
 void ShmGroup::synchronise(const WaitContext& context) {
@@ -95,7 +103,7 @@ const Announcement& ShmGroup::announced(int index) const {
 }
 
 /// Compares with the lowest rank, so that every rank finds the same two sides.
-void ShmGroup::check_agreement(const Operation&) const {
+void ShmGroup::check_agreement() const {
   const Announcement& first = announced(0);
   for (int i = 1; i < size(); ++i) {
     const Announcement& other = announced(i);
@@ -112,13 +120,6 @@ void ShmGroup::check_agreement(const Operation&) const {
 
 std::byte* ShmGroup::mapped(int index, std::uint64_t offset) const {
   return offset == kNotShared ? nullptr : members_.bases[static_cast<std::size_t>(index)] + offset;
-}
-
-std::byte* ShmGroup::shared_input(int index) const {
-  return mapped(index, announced(index).input);
-}
-std::byte* ShmGroup::shared_output(int index) const {
-  return mapped(index, announced(index).output);
 }
 
 }  // namespace ddp::host

@@ -43,16 +43,20 @@ class ShmGroup {
   [[nodiscard]] std::byte* staging(int index) const {
     return members_.bases[static_cast<std::size_t>(index)] + staging_offset(parity_);
   }
+  /// Where rank `index` said in begin() that its input or output lies, mapped here; null when it is not shared.
+  [[nodiscard]] std::byte* shared_input(int index) const {
+    return shared_inputs_[static_cast<std::size_t>(index)];
+  }
+  [[nodiscard]] std::byte* shared_output(int index) const {
+    return shared_outputs_[static_cast<std::size_t>(index)];
+  }
   /// Goes on to the other area. May be written at once: see above.
   void flip() { parity_ ^= 1u; }
 
  private:
   void announce(const Operation& operation);
-  void check_agreement(const Operation& operation) const;
+  void check_agreement() const;
   [[nodiscard]] const Announcement& announced(int index) const;
-  /// Where rank `index` announced its input or output, mapped here; null when it is not shared.
-  [[nodiscard]] std::byte* shared_input(int index) const;
-  [[nodiscard]] std::byte* shared_output(int index) const;
   [[nodiscard]] std::byte* mapped(int index, std::uint64_t offset) const;
 
   // shm_all_reduce.cpp: all_reduce and reduce
@@ -78,7 +82,10 @@ class ShmGroup {
   const std::vector<RankName>& names_;
   LocalSync sync_;
   unsigned parity_ = 0;
-  unsigned announced_ = 0;           ///< which of the two announcements belongs to this operation
+  unsigned announced_ = 0;  ///< which of the two announcements belongs to this operation
+  // Copied in begin(): two synchronisations later a faster rank may announce the next operation in the same place.
+  std::vector<std::byte*> shared_inputs_;
+  std::vector<std::byte*> shared_outputs_;
   std::vector<const void*> inputs_;  ///< scratch of the reductions, by index
 };
 
