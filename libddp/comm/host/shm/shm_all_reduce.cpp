@@ -12,7 +12,7 @@ namespace {
 /// Below, one synchronisation and everybody reducing everything beats two synchronisations and shared work.
 constexpr std::size_t kSmallBytes = 16 << 10;
 /// Of the staged way: two ranks' chunks and their results stay in the second-level cache.
-constexpr std::size_t kChunkBytes = 256 << 10;
+constexpr std::size_t kChunkBytes = 512 << 10;
 /// What is reduced before it is copied on: stays in the first-level cache.
 constexpr std::size_t kBlockBytes = 8 << 10;
 /// The same of the resident way, where the inputs of the next block are fetched meanwhile.
