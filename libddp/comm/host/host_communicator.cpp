@@ -22,6 +22,18 @@ void run_alone(const Operation& operation) {
     std::memmove(operation.output, operation.input, bytes);
 }
 
+class OverTcp final : public OtherHosts {
+ public:
+  explicit OverTcp(TcpGroup& tcp) : tcp_(tcp) {}
+  void while_waiting(const Operation& operation, int rank) override { tcp_.while_waiting(operation, rank); }
+  [[nodiscard]] std::string behind(const Operation& operation, int rank) const override {
+    return tcp_.behind(operation, rank);
+  }
+
+ private:
+  TcpGroup& tcp_;
+};
+
 LocalLink make_link(const HostCommunicatorOptions& options, Store& store, Deadline deadline) {
   if (options.world_size < 1 || options.rank < 0 || options.rank >= options.world_size)
     throw ConfigError("rank " + std::to_string(options.rank) + " of a communicator of " +
@@ -58,7 +70,7 @@ HostCommunicator::HostCommunicator(HostCommunicatorOptions options, std::shared_
                               .streams = options_.streams,
                               .host_name = topology.names[static_cast<std::size_t>(options_.rank)].host},
                              *store_, failure_, deadline);
-    check_tcp_ = [this] { tcp_->poll_failures(); };
+    others_ = std::make_unique<OverTcp>(*tcp_);
     if (topology.hosts.size() < static_cast<std::size_t>(options_.world_size))
       hierarchical_ = std::make_unique<Hierarchical>(topology, link_.members, shm_.get(), *tcp_);
   }
@@ -140,9 +152,9 @@ void HostCommunicator::dispatch(const Operation& operation, bool spin) {
   if (is_point_to_point(operation.kind)) return point_to_point(operation, spin);
   if (!tcp_) return shm_ ? shm_->run({operation, nullptr, spin}) : run_alone(operation);
   if (hierarchical_ && operation.kind == OpKind::kAllReduce)
-    return hierarchical_->all_reduce({operation, &check_tcp_, spin});
+    return hierarchical_->all_reduce({operation, others_.get(), spin});
   // All collectives of a host pass here, so that ranks which disagree about the kind meet.
-  if (shm_) shm_->begin({operation, &check_tcp_, spin});
+  if (shm_) shm_->begin({operation, others_.get(), spin});
   tcp_->run(operation, [this] {
     if (shm_) shm_->sync().check_failure();
   });

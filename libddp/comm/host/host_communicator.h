@@ -54,7 +54,7 @@ class HostCommunicator final : public Communicator {
   std::unique_ptr<ShmLanes> lanes_;             ///< likewise
   std::unique_ptr<TcpGroup> tcp_;               ///< when there is another host
   std::unique_ptr<Hierarchical> hierarchical_;  ///< when both are there
-  std::function<void()> check_tcp_;
+  std::unique_ptr<OtherHosts> others_;          ///< of tcp_
   std::uint64_t collectives_ = 0;
   std::uint64_t splits_ = 0;
   std::map<std::pair<OpKind, int>, std::uint64_t> messages_;  ///< sent to and received from each peer

@@ -91,13 +91,14 @@ void LocalSync::wait_change(std::atomic<std::uint32_t>& word, std::atomic<std::u
 void LocalSync::slice(int index, const WaitContext& context, const std::function<bool()>& over) const {
   if (over()) return;
   check_failure();
-  if (context.check != nullptr && *context.check) (*context.check)();
+  if (context.others != nullptr) context.others->while_waiting(context.operation, name(index).rank);
   check_peer(index, context, over);
   if (context.operation.peer < 0) check_missing(context);
   if (context.operation.deadline.passed() && !over())
     fail(ErrorKind::kTimeout, context,
          "timed out after " + to_string(context.operation.deadline.timeout()) + " waiting for " +
-             describe(name(index)) + ", which is alive but has not come");
+             describe(name(index)) + ", which is alive but has not come" +
+             (context.others == nullptr ? "" : context.others->behind(context.operation, name(index).rank)));
 }
 
 /// Of a collective: whoever is missing must still be able to come, not only the one that is waited for first.

@@ -20,11 +20,20 @@
 
 namespace ddp::host {
 
+/// What goes on between hosts while a rank waits for another one of its own.
+class OtherHosts {
+ public:
+  virtual ~OtherHosts() = default;
+  /// Called between slices with the rank that is waited for; throws to end the wait.
+  virtual void while_waiting(const Operation& operation, int rank) = 0;
+  /// ", which waits for rank 4 (...)" when `rank` has told the other hosts so, else nothing.
+  [[nodiscard]] virtual std::string behind(const Operation& operation, int rank) const = 0;
+};
+
 /// What a wait needs to know of the operation it belongs to.
 struct WaitContext {
   const Operation& operation;
-  /// Called between slices; throws to end the wait (null: nothing).
-  const std::function<void()>* check = nullptr;
+  OtherHosts* others = nullptr;  ///< null: there are none
   /// Whether this thread may burn its core for some microseconds: not the background thread of asynchronous operations.
   bool spin = true;
 };

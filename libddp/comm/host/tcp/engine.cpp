@@ -64,6 +64,26 @@ void hear_failures(Mesh& mesh, Failure& failure, Peer& peer, const std::string& 
   throw_lost(mesh.me, peer, peer.control->close_reason(), during);
 }
 
+void report_waiting(const Mesh& mesh, wire::Frame frame, int rank) {
+  frame.type = wire::FrameType::kWaiting;
+  frame.peer = rank;
+  frame.payload = 0;
+  for (const auto& peer : mesh.peers)
+    if (peer) peer->control->send(frame, {});
+}
+
+std::string follow_reports(const Mesh& mesh, const wire::Frame& frame, int rank) {
+  std::string text;
+  for (int hops = 0; hops < mesh.size() && rank != mesh.me.rank; ++hops) {
+    const auto& report = mesh.peer(rank).control->waiting();
+    if (!report || report->sequence != frame.sequence || report->kind != frame.kind) break;
+    if (report->peer < 0 || report->peer >= mesh.size() || report->peer == mesh.me.rank) break;
+    rank = report->peer;
+    text += ", which waits for " + describe(mesh.peer(rank).name);
+  }
+  return text;
+}
+
 Engine::Engine(Mesh& mesh, Failure& failure, int wake, const Operation& operation, std::uint64_t digest,
                const TcpGroup::Check& check)
     : mesh_(mesh),
@@ -184,7 +204,10 @@ bool Engine::complete() {
 void Engine::wait() {
   failure_.check();
   check_();
-  if (Clock::now() >= report_at_) report_waiting();
+  if (Clock::now() >= report_at_) {
+    report_at_ = Clock::time_point::max();
+    report_waiting(mesh_, frame_, waits_for());
+  }
   polled_.assign(1, {wake_, POLLIN, 0});
   for (const auto& peer : mesh_.peers) {
     if (!peer) continue;
@@ -231,29 +254,13 @@ int Engine::waits_for() {
   return talks_.empty() ? -1 : talks_.front().rank;  // its socket does not even take a frame
 }
 
-void Engine::report_waiting() {
-  report_at_ = Clock::time_point::max();
-  wire::Frame frame = frame_;
-  frame.type = wire::FrameType::kWaiting;
-  frame.peer = waits_for();
-  frame.payload = 0;
-  for (const auto& peer : mesh_.peers)
-    if (peer) peer->control->send(frame, {});
-}
-
 void Engine::time_out() {
-  int rank = waits_for();
+  const int rank = waits_for();
   std::string text = "timed out after " + to_string(operation_.deadline.timeout()) + ": " + here() +
                      " waits for " + describe(mesh_.peer(rank).name) +
                      (mesh_.peer(rank).agreed ? " to move its data" : " to begin it too");
-  // A rank that waits itself is not the one to look at: follow the reports to the one that sent none.
-  for (int hops = 0; hops < mesh_.size(); ++hops) {
-    const auto& report = mesh_.peer(rank).control->waiting();
-    if (!report || report->sequence != frame_.sequence || report->kind != frame_.kind) break;
-    if (report->peer < 0 || report->peer >= mesh_.size() || report->peer == mesh_.me.rank) break;
-    rank = report->peer;
-    text += ", which waits for " + describe(mesh_.peer(rank).name);
-  }
+  // A rank that waits itself is not the one to look at.
+  text += follow_reports(mesh_, frame_, rank);
   throw TimeoutError(text + " (is it stopped, stuck or slow?)");
 }
 

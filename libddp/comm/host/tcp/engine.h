@@ -34,8 +34,6 @@ class Engine {
   void look_around();
   void read_control(Peer& peer);
   [[noreturn]] void lost(Peer& peer, const std::string& how);
-  /// Tells everybody whom this rank waits for, so that all can name the one who keeps them all waiting.
-  void report_waiting();
   /// The rank this one waits for: to come, to send, or to take; -1: none.
   [[nodiscard]] int waits_for();
   [[noreturn]] void time_out();
@@ -58,5 +56,13 @@ class Engine {
 /// Reads the control link of `peer` and throws what it says: a failure told by it, or PeerFailure when it is gone
 /// without a goodbye; before the latter, failures told by others are heard. `during`: " in all_reduce #17", or empty.
 void hear_failures(Mesh& mesh, Failure& failure, Peer& peer, const std::string& during);
+
+/// Tells everybody that this rank waits, in the operation of `frame`, for `rank`, so that all can name the one who keeps
+/// them all waiting.
+void report_waiting(const Mesh& mesh, wire::Frame frame, int rank);
+
+/// ", which waits for rank 4 (...)": whom `rank` waits for in the operation of `frame`, and so on to the one that waits
+/// for nobody; empty when `rank` has not told.
+[[nodiscard]] std::string follow_reports(const Mesh& mesh, const wire::Frame& frame, int rank);
 
 }  // namespace ddp::host

@@ -35,6 +35,7 @@ struct Mesh {
 
   [[nodiscard]] int size() const { return static_cast<int>(peers.size()); }
   [[nodiscard]] Peer& peer(int rank) { return *peers[static_cast<std::size_t>(rank)]; }
+  [[nodiscard]] const Peer& peer(int rank) const { return *peers[static_cast<std::size_t>(rank)]; }
 };
 
 /// Throws what TcpGroup::connect() says.

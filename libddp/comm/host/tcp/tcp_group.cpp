@@ -31,6 +31,7 @@ class TcpGroup::Impl {
   void fail(ErrorKind kind, const std::string& text);
   void poll_failures();
   void check_peer(int rank);
+  void while_waiting(const Operation& operation, int rank);
   [[nodiscard]] const Mesh& mesh() const { return mesh_; }
   [[nodiscard]] Team everybody() const;
   [[nodiscard]] Team subset(std::span<const int> ranks) const;
@@ -45,6 +46,8 @@ class TcpGroup::Impl {
   Failure& failure_;
   FileDescriptor wake_;
   std::atomic<bool> told_{false};
+  std::uint64_t reported_ =
+      0;  ///< sequence number of the last operation whose wait was told by while_waiting()
   Slots slots_;
 };
 
@@ -135,6 +138,14 @@ void TcpGroup::Impl::poll_failures() {
   });
 }
 
+void TcpGroup::Impl::while_waiting(const Operation& operation, int rank) {
+  poll_failures();
+  if (reported_ == operation.sequence || operation.deadline.remaining() > operation.deadline.timeout() / 2)
+    return;
+  reported_ = operation.sequence;
+  report_waiting(mesh_, wire::frame_of(operation, 0), rank);
+}
+
 void TcpGroup::Impl::check_peer(int rank) {
   poll_failures();
   const Peer& peer = mesh_.peer(rank);
@@ -194,6 +205,13 @@ void TcpGroup::fail(ErrorKind kind, const std::string& text) {
 }
 void TcpGroup::poll_failures() {
   impl_->poll_failures();
+}
+
+void TcpGroup::while_waiting(const Operation& operation, int rank) {
+  impl_->while_waiting(operation, rank);
+}
+std::string TcpGroup::behind(const Operation& operation, int rank) const {
+  return follow_reports(impl_->mesh(), wire::frame_of(operation, 0), rank);
 }
 
 void TcpGroup::check_peer(int rank) {

@@ -62,6 +62,11 @@ class TcpGroup {
   /// Records a failure and tells every peer, as far as that goes without blocking. Any thread; a waiting
   /// run() ends at once. Only the first call sends.
   void fail(ErrorKind kind, const std::string& text);
+  /// To be called now and then by a rank that waits, in `operation`, for another one by other means: throws as
+  /// poll_failures() does, and tells the peers half way to the deadline whom it waits for.
+  void while_waiting(const Operation& operation, int rank);
+  /// ", which waits for rank 4 (...)", as far as ranks have told so in this operation, beginning with `rank`.
+  [[nodiscard]] std::string behind(const Operation& operation, int rank) const;
   /// Looks, without waiting, whether a peer failed or left with an error; records it and throws.
   void poll_failures();
   /// poll_failures(), and PeerFailure when `rank` has closed its communicator.
