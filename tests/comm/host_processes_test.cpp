@@ -2,15 +2,13 @@
 // are threads.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <signal.h>
-#include <sys/wait.h>
 
 #include <filesystem>
 #include <latch>
 #include <mutex>
 #include <set>
 
-#include "tests/comm/pipe_store.h"
+#include "tests/comm/forked_rank.h"
 #include "tests/comm/thread_ranks.h"
 
 namespace ddp::testing {
@@ -34,36 +32,6 @@ void reduce_for_ever(Communicator& communicator, bool resident, const std::funct
   }
 }
 
-/// A rank in a process of its own; killed at the end whatever happens.
-class ForkedRank {
- public:
-  ForkedRank(const Layout& layout, int rank, bool resident, Store& store) : server_(store) {
-    pid_ = ::fork();
-    if (pid_ == 0) {
-      try {
-        const auto communicator = make_host_communicator(options_of(layout, rank),
-                                                         std::make_shared<PipeStore>(server_.child_end()));
-        communicator->set_default_timeout(std::chrono::seconds(60));
-        reduce_for_ever(*communicator, resident, [] {});
-      } catch (...) {
-      }
-      ::_exit(0);
-    }
-    server_.serve();
-  }
-  ForkedRank(const ForkedRank&) = delete;
-  ForkedRank& operator=(const ForkedRank&) = delete;
-  ~ForkedRank() {
-    ::kill(pid_, SIGKILL);
-    (void)::waitpid(pid_, nullptr, 0);
-  }
-  void signal(int number) const { ::kill(pid_, number); }
-
- private:
-  pid_t pid_ = -1;
-  PipeStoreServer server_;
-};
-
 struct Outcome {
   std::vector<std::string> errors;  ///< of the survivors
   std::chrono::nanoseconds took{};
@@ -75,11 +43,19 @@ struct Row {
   bool resident;
 };
 
+void PrintTo(const Row& row, std::ostream* out) {
+  *out << Layout{row.hosts}.name() << ", victim " << row.victim;
+}
+
 Outcome after_signal(const Row& row, int number, std::chrono::nanoseconds timeout) {
   const Layout layout{row.hosts, timeout};
   const int ranks = layout.world_size();
   const auto store = std::make_shared<MemoryStore>();
-  const ForkedRank victim(layout, row.victim, row.resident, *store);
+  const ForkedRank victim(*store, [&](const std::shared_ptr<Store>& pipe) {
+    auto options = options_of(layout, row.victim);
+    options.timeout = std::chrono::seconds(60);
+    reduce_for_ever(*make_host_communicator(options, pipe), row.resident, [] {});
+  });
   std::latch third(ranks - 1);
   Outcome outcome;
   std::mutex mutex;

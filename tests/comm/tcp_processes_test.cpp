@@ -2,12 +2,10 @@
 // survivors are threads.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <signal.h>
-#include <sys/wait.h>
 
 #include <latch>
 
-#include "tests/comm/pipe_store.h"
+#include "tests/comm/forked_rank.h"
 #include "tests/comm/tcp_ranks.h"
 
 namespace ddp::testing {
@@ -35,35 +33,6 @@ void reduce_for_ever(TcpRank& self, std::chrono::milliseconds timeout,
   }
 }
 
-/// A rank in a process of its own; killed at the end whatever happens.
-class ForkedRank {
- public:
-  ForkedRank(const TcpLayout& layout, int rank, Store& store) : server_(store) {
-    pid_ = ::fork();
-    if (pid_ == 0) {
-      PipeStore pipe(server_.child_end());
-      TcpRank self{rank, layout.ranks, {}, {}};
-      try {
-        self.group = host::TcpGroup::connect(tcp_options(layout, rank), pipe, self.failure,
-                                             Deadline::in(std::chrono::seconds(30)));
-        reduce_for_ever(self, std::chrono::seconds(30), [] {});
-      } catch (...) {
-      }
-      ::_exit(0);
-    }
-    server_.serve();
-  }
-  ~ForkedRank() {
-    ::kill(pid_, SIGKILL);
-    (void)::waitpid(pid_, nullptr, 0);
-  }
-  void signal(int number) const { ::kill(pid_, number); }
-
- private:
-  pid_t pid_ = -1;
-  PipeStoreServer server_;
-};
-
 struct Outcome {
   std::vector<std::string> errors;
   std::chrono::nanoseconds took{};
@@ -73,7 +42,12 @@ struct Outcome {
 Outcome after_signal(int number, std::chrono::milliseconds timeout) {
   const TcpLayout layout{.ranks = 3};
   MemoryStore store;
-  const ForkedRank victim(layout, 2, store);
+  const ForkedRank victim(store, [&](const std::shared_ptr<Store>& pipe) {
+    TcpRank self{2, layout.ranks, {}, {}};
+    self.group = host::TcpGroup::connect(tcp_options(layout, 2), *pipe, self.failure,
+                                         Deadline::in(std::chrono::seconds(30)));
+    reduce_for_ever(self, std::chrono::seconds(30), [] {});
+  });
   std::latch third(2);
   Outcome outcome{std::vector<std::string>(2), {}};
   std::vector<std::thread> survivors;
