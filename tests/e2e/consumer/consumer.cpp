@@ -15,5 +15,6 @@ int main() {
   ddp::checkpoint::Checkpointer checkpointer(context, "checkpoints");
   ddp::checkpoint::State state{{"model", model}, {"optimizer", optimizer}};
   checkpointer.save(0, state);
-  std::printf("gradient %g on rank %d of %d\n", model->weight.grad()[0][0].item<double>(), context.rank(), context.world_size());
+  std::printf("gradient %g on rank %d of %d\n", model->weight.grad()[0][0].item<double>(), context.rank(),
+              context.world_size());
 }
