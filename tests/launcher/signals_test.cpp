@@ -1,8 +1,8 @@
 // Signals to ddprun.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-
 #include <signal.h>
+
 #include <fstream>
 
 #include "tests/launcher/ddprun_process.h"
