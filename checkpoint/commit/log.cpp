@@ -17,6 +17,8 @@ namespace {
 
 constexpr std::uint64_t kMaximumEntryBytes = 64 * 1024;
 constexpr std::size_t kCrcDigits = 8;
+/// Far beyond what any job writes, and far from where numbers wrap around.
+constexpr std::uint64_t kMaximumSlot = 1'000'000'000'000'000;
 
 std::string slot_key(const char* folder, std::uint64_t slot) {
   char text[64];
@@ -29,8 +31,8 @@ std::optional<std::uint64_t> slot_of(std::string_view key) {
   const std::string_view name = key.substr(key.rfind('/') + 1);
   std::uint64_t slot = 0;
   const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), slot);
-  if (error != std::errc() || end != name.data() + name.size() || name.size() < 12 || slot == 0)
-    return std::nullopt;
+  const bool plausible = name.size() >= 12 && slot > 0 && slot <= kMaximumSlot;
+  if (error != std::errc() || end != name.data() + name.size() || !plausible) return std::nullopt;
   return slot;
 }
 
@@ -105,7 +107,16 @@ LogEntry parse_log_entry(std::string_view text, std::uint64_t slot) {
 }
 
 LogView read_log(Storage& storage) {
-  const auto slots = slots_in(storage, "log");
+  auto slots = slots_in(storage, "log");
+  if (slots.empty() && !storage.list("data").empty()) {
+    slots =
+        slots_in(storage, "log");  // data comes after its leader's entry: another leader may just have begun
+    if (slots.empty())
+      throw CorruptCheckpoint(
+          "there are checkpoints in " + storage.describe() +
+          " but the log that says which of them count is gone. Bring its log folder back, or start "
+          "over in another location");
+  }
   const auto buried = slots_in(storage, "tombstones");
   LogView view;
   for (const std::uint64_t slot : slots) {

@@ -43,7 +43,11 @@ int train(const gpt::Options& options) {
 int main(int argc, char** argv) {
   try {
     const auto options = gpt::parse(argc, argv);
-    return options ? train(*options) : 0;
+    const int code = options ? train(*options) : 0;
+    // Who redirected the output to a full disk would otherwise believe that nothing was said.
+    return std::fflush(stdout) == 0 && std::ferror(stdout) == 0
+               ? code
+               : fail("standard output could not be written", 1);
   } catch (const ddp::ConfigError& error) {
     return fail(error.what(), 2);
   } catch (const c10::Error& error) {

@@ -5,10 +5,11 @@
 #include <nlohmann/json.hpp>
 
 #include <ddp/error.h>
+#include <ddp/log.h>
 
 namespace gpt {
 
-MetricsFile::MetricsFile(const std::string& path, int attempt) : attempt_(attempt) {
+MetricsFile::MetricsFile(const std::string& path, int attempt) : path_(path), attempt_(attempt) {
   if (path.empty()) return;
   file_.open(path, std::ios::app);
   if (!file_) throw ddp::ConfigError("--metrics: cannot write " + path + ": " + std::strerror(errno));
@@ -19,6 +20,10 @@ void MetricsFile::write(std::int64_t step, std::initializer_list<std::pair<const
   nlohmann::ordered_json line{{"step", step}, {"attempt", attempt_}};
   for (const auto& [name, value] : values) line[name] = value;
   file_ << line.dump() << std::endl;  // a reader follows while training goes on
+  if (file_) return;
+  ddp::log::warn("metrics cannot be written any more; training goes on without them",
+                 {{"file", path_}, {"reason", std::strerror(errno)}});
+  file_.close();
 }
 
 }  // namespace gpt

@@ -18,6 +18,7 @@ class MetricsFile {
   void write(std::int64_t step, std::initializer_list<std::pair<const char*, double>> values);
 
  private:
+  std::string path_;
   std::ofstream file_;
   int attempt_;
 };

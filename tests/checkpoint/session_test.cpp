@@ -454,6 +454,30 @@ TEST(Damage, OfAllCheckpointsIsAnErrorAndNotAFreshStart) {
   EXPECT_THROW((void)restore_one(group, two.folder.path(), same), CorruptCheckpoint);
 }
 
+TEST(Damage, OfTheWholeLogIsAnErrorAndNotAFreshStart) {
+  const TwoCheckpoints two;
+  fs::remove_all(two.folder.path() / "log");
+  for (const bool read_only : {true, false}) {
+    SingleGroup group;
+    Session session(group, std::make_shared<PosixStorage>(two.folder.path()), {.read_only = read_only});
+    PlainState state(0, 999);
+    EXPECT_THAT([&] { (void)session.restore(state.loader()); },
+                testing::ThrowsMessage<CorruptCheckpoint>(
+                    HasSubstr("the log that says which of them count is gone")));
+  }
+}
+
+TEST(Damage, AFileInTheLogWhoseNumberNoJobReachesIsSomebodyElses) {
+  TemporaryFolder folder;
+  { Rig(folder.path()).save(1); }
+  write_file(folder.path() / "log/18446744073709551615", "x");
+  Rig next(folder.path());
+  EXPECT_EQ(next.session.restore(next.state.loader()), 1);
+  next.save(2);
+  SingleGroup group;
+  EXPECT_EQ(restore_one(group, folder.path(), same), 2);
+}
+
 TEST(Damage, OfTheOnlyLogEntryIsAnErrorAndNotAFreshStart) {
   TemporaryFolder folder;
   { Rig(folder.path()).save(1); }

@@ -2,6 +2,7 @@
 import os
 import pathlib
 import signal
+import subprocess
 import unittest
 
 import harness
@@ -50,6 +51,34 @@ class BadInput(Case):
 
     def test_a_metrics_file_that_cannot_be_written(self):
         self.assertIn("--metrics: cannot write", self.refused("--data", self.text, "--metrics", "/no/such/place/metrics"))
+
+    def test_a_metrics_file_on_a_full_disk_is_warned_of_once_and_training_goes_on(self):
+        result = self.succeed(*self.gpt("a", metrics="/dev/full"))
+        self.assertEqual(result.err.count("metrics cannot be written any more"), 1, result)
+        self.assertIn("step     5/6", result.out)
+
+    def test_a_full_disk_behind_standard_output_is_an_error(self):
+        with open("/dev/full", "w", encoding="utf-8") as full:
+            process = subprocess.run(self.gpt("a"), env=clean_environment(), stdout=full, stderr=subprocess.PIPE, text=True, check=False,
+                                     timeout=harness.TIMEOUT)
+        self.assertEqual(process.returncode, 1, process.stderr)
+        self.assertIn("standard output could not be written", process.stderr)
+
+    def test_a_full_disk_fails_the_save_on_every_rank_and_leaves_the_checkpoints_before(self):
+        self.need(os.geteuid() == 0, "mounting a small file system needs root")
+        disk = self.folder / "disk"
+        disk.mkdir()
+        mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", disk], capture_output=True, text=True, check=False)
+        self.need(mounted.returncode == 0, f"no file system can be mounted here: {mounted.stderr.strip()}")
+        self.addCleanup(subprocess.run, ["umount", disk], check=False)
+        command = self.gpt("a", steps=60, checkpoint=disk / "checkpoints", keep=0)
+        result = run(DDPRUN, "--nproc-per-node", 2, *command)
+        self.assertEqual(result.code, 1, result)
+        self.assertIn("No space left on device", result.err)
+        self.assertIn("[1] gpt: checkpoint, saving step", result.err)
+        step, _ = harness.newest_checkpoint(disk / "checkpoints")
+        again = run(DDPRUN, "--nproc-per-node", 2, *command)
+        self.assertIn(f"resumed from the checkpoint of step {step}", again.out)
 
     def test_a_checkpoint_folder_that_cannot_be_made(self):
         error = self.refused("--data", self.text, "--checkpoint", self.text, "--steps", 1, "--width", 16, code=1)
