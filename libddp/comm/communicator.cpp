@@ -3,6 +3,7 @@
 
 #include <ddp/error.h>
 
+#include <cstdint>
 #include <numeric>
 
 namespace ddp {
@@ -18,6 +19,10 @@ void require(bool condition, const std::string& message) {
 }
 
 void require_memory(OpKind kind, const char* side, const void* data, std::size_t count, DType dtype) {
+  require(dtype <= DType::kBFloat16, std::string(to_string(kind)) + ": " + side + " has the unknown dtype " +
+                                         std::to_string(static_cast<int>(dtype)));
+  require(count <= static_cast<std::size_t>(PTRDIFF_MAX) / size_of(dtype),
+          describe(kind, side, count, dtype) + ", more than any memory holds");
   require(data != nullptr || count == 0, describe(kind, side, count, dtype) + " at a null pointer");
 }
 
@@ -39,7 +44,8 @@ void require_op(OpKind kind, DType dtype, ReduceOp op) {
 /// big.count must be ranks * small.count.
 void require_shares(OpKind kind, const char* big_name, std::size_t big, const char* small_name,
                     std::size_t small, int ranks) {
-  require(big == small * static_cast<std::size_t>(ranks),
+  std::size_t expected = 0;
+  require(!__builtin_mul_overflow(small, static_cast<std::size_t>(ranks), &expected) && big == expected,
           std::string(to_string(kind)) + ": " + big_name + " has " + std::to_string(big) +
               " elements, expected " + std::to_string(ranks) + " ranks x " + std::to_string(small) + " of " +
               small_name);

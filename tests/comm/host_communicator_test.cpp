@@ -421,6 +421,31 @@ TEST_P(SeveralRanks, NoticesAtOnceThatARankLeft) {
   EXPECT_THAT(errors, Each(AllOf(StartsWith("PeerFailure"), HasSubstr("rank 1"), HasSubstr("barrier #2"))));
 }
 
+TEST(HostCommunicatorChecks, RefusesUnknownTypesAndCountsThatNoMemoryHolds) {
+  const auto errors = run_ranks({.hosts = {2}}, [](Communicator& comm) {
+    float value = 1;
+    const auto refused = [](const std::function<void()>& call, const char* why) {
+      EXPECT_THAT(call, ::testing::ThrowsMessage<Error>(HasSubstr(why)));
+    };
+    refused([&] { comm.all_reduce({&value, 1, static_cast<DType>(77)}); }, "unknown dtype 77");
+    refused([&] { comm.all_reduce({&value, SIZE_MAX, DType::kFloat32}); }, "more than any memory holds");
+    // Twice this wraps around to 0.
+    const std::size_t half = SIZE_MAX / 2 + 1;
+    refused(
+        [&] {
+          comm.all_gather({&value, half, DType::kUInt8}, {&value, 0, DType::kUInt8});
+        },
+        "more than any memory");
+    refused(
+        [&] {
+          comm.scatter({&value, 0, DType::kUInt8}, {&value, half, DType::kUInt8}, 0);
+        },
+        "more than any memory");
+    comm.barrier();  // a refused call has sent nothing
+  });
+  EXPECT_THAT(errors, Each(IsEmpty()));
+}
+
 TEST(HostCommunicatorWaits, ADeadRankIsNoticedWhileAnotherOneIsStillBusy) {
   std::promise<void> noticed;
   const auto busy_until = noticed.get_future();

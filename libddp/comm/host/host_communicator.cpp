@@ -96,6 +96,7 @@ Allocation HostCommunicator::allocate(std::size_t bytes) {
 
 Work HostCommunicator::submit(Operation operation, bool async) {
   failure_.check();
+  if (shm_) shm_->sync().check_failure();
   operation.sequence = next_sequence(operation);
   SerialExecutor& executor = executor_of(operation);
   if (!async && executor.idle()) {
