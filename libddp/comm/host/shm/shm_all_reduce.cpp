@@ -12,10 +12,9 @@ namespace {
 /// Below, one synchronisation and everybody reducing everything beats two synchronisations and shared work.
 constexpr std::size_t kSmallBytes = 16 << 10;
 /// Of the staged way: two ranks' chunks and their results stay in the second-level cache.
-constexpr std::size_t kChunkBytes = 512 << 10;
-/// What is reduced before it is copied on: stays in the first-level cache.
-constexpr std::size_t kBlockBytes = 8 << 10;
-/// The same of the resident way, where the inputs of the next block are fetched meanwhile.
+constexpr std::size_t kChunkBytes = 256 << 10;
+/// What is reduced before it is copied on, while the inputs of the next block are fetched: both stay in the first-level
+/// cache.
 constexpr std::size_t kFetchedBytes = 2 << 10;
 
 static_assert(kSmallBytes <= kStagingBytes && kChunkBytes <= kStagingBytes);
@@ -38,6 +37,19 @@ void prefetch(const void* data, std::size_t bytes) {
   for (std::size_t at = 0; at < bytes; at += 64) __builtin_prefetch(line + at);
 }
 
+/// As prefetch(), of lines that will be written next: takes them away from the core that wrote them last, in one go.
+void prefetch_to_write(const void* data, std::size_t bytes) {
+  const auto* line = static_cast<const std::byte*>(data);
+  for (std::size_t at = 0; at < bytes; at += 64) {
+#if defined(__x86_64__)
+    // Not __builtin_prefetch(line, 1), which is PREFETCHW only when compiled for newer processors; all take it.
+    asm volatile("prefetchw %0" : : "m"(line[at]));
+#else
+    __builtin_prefetch(line + at, 1);
+#endif
+  }
+}
+
 std::size_t chunks_of(const Operation& operation) {
   return (bytes_of(operation) + kChunkBytes - 1) / kChunkBytes;
 }
@@ -47,8 +59,8 @@ std::size_t chunk_elements(const Operation& operation) {
   return (operation.count + chunks_of(operation) - 1) / chunks_of(operation);
 }
 
-/// The slice of a chunk that index `i` of `n` reduces. The same place in every chunk, also in the shorter
-/// last one: what one chunk's results occupy, no other chunk's inputs do.
+/// The slice of a chunk that index `i` of `n` reduces. The same place in every chunk, also in the shorter last one, so
+/// that cache lines stay between the same two ranks.
 Slice slice_of_chunk(const Operation& operation, std::size_t chunk, int i, int n) {
   const std::size_t count =
       std::min(chunk_elements(operation), operation.count - chunk * chunk_elements(operation));
@@ -122,10 +134,12 @@ void ShmGroup::all_reduce_resident(const WaitContext& context) {
   synchronise(context);
 }
 
-/// Chunk k is copied in before synchronisation k, reduced after it, and its results are copied out after
-/// synchronisation k + 1, for which chunk k + 1 is copied in already. Inputs of chunk k are read before
-/// synchronisation k + 1, so chunk k + 2 may overwrite them after it; results of chunk k, which lie where no
-/// input does, are read before synchronisation k + 2, after which the next ones are written.
+/// Chunk k is copied in before synchronisation k. After it every rank reduces its slice out of all staging areas and
+/// writes the result into all of them; only it touches that slice of them until synchronisation k + 1, for which chunk
+/// k + 1 is copied in already. After that every rank copies the results out of its own area, which then is its own until
+/// it has copied chunk k + 2 in.
+///
+/// So a cache line goes to the rank that reduces it, once, and back, once; both fetch it to write, as its next use is.
 void ShmGroup::all_reduce_staged(const WaitContext& context) {
   const Operation& operation = context.operation;
   const bool private_input = shared_input(index()) == nullptr;
@@ -158,32 +172,41 @@ void ShmGroup::reduce_slice(const Operation& operation, std::size_t chunk) {
   const std::size_t element = size_of(operation.dtype);
   const std::size_t begin = chunk * chunk_elements(operation) * element;
   const Slice slice = slice_of_chunk(operation, chunk, index(), size());
-  const std::size_t block = kBlockBytes / element;
+  const std::size_t block = kFetchedBytes / element;
   const bool keep = is_root_or_all(operation, members_.ranks[static_cast<std::size_t>(index())]);
   for (std::size_t at = slice.begin; at < slice.end; at += block) {
     const std::size_t count = std::min(block, slice.end - at);
+    const std::size_t next = std::min(block, slice.end - at - count);
     for (int i = 0; i < size(); ++i) {
       const std::byte* shared = shared_input(i);
       const std::byte* from = shared != nullptr ? shared + begin
                               : i == index()    ? static_cast<const std::byte*>(operation.input) + begin
                                                 : staging(i);
+      if (i != index()) prefetch_to_write(staging(i) + (at + count) * element, next * element);
       inputs_[static_cast<std::size_t>(i)] = from + at * element;
     }
-    std::byte* const result = staging(index()) + at * element;
+    std::byte* const result =
+        (keep ? static_cast<std::byte*>(operation.output) + begin : staging(index())) + at * element;
     reduce(result, inputs_, count, operation.dtype, operation.op, mean_factor(operation, size()));
-    if (keep)
-      copy_bytes(static_cast<std::byte*>(operation.output) + begin + at * element, result, count * element);
+    for (int i = 0; i < size(); ++i)
+      if (i != index() && is_root_or_all(operation, members_.ranks[static_cast<std::size_t>(i)]))
+        copy_bytes(staging(i) + at * element, result, count * element);
   }
 }
 
 void ShmGroup::copy_out(const Operation& operation, std::size_t chunk, unsigned parity) {
   const std::size_t element = size_of(operation.dtype);
   auto* output = static_cast<std::byte*>(operation.output) + chunk * chunk_elements(operation) * element;
+  const std::byte* results = members_.bases[static_cast<std::size_t>(index())] + staging_offset(parity);
   for (int i = 0; i < size(); ++i) {
     if (i == index()) continue;
     const Slice slice = slice_of_chunk(operation, chunk, i, size());
-    const std::byte* from = members_.bases[static_cast<std::size_t>(i)] + staging_offset(parity);
-    copy_bytes(output + slice.begin * element, from + slice.begin * element, slice.count() * element);
+    const std::size_t end = slice.end * element;
+    for (std::size_t at = slice.begin * element; at < end; at += kFetchedBytes) {
+      const std::size_t bytes = std::min(kFetchedBytes, end - at);
+      prefetch_to_write(results + at + bytes, std::min(kFetchedBytes, end - at - bytes));
+      copy_bytes(output + at, results + at, bytes);
+    }
   }
 }
 
