@@ -123,27 +123,37 @@ void Hierarchical::exchange(const WaitContext& context, const Lanes& lanes) {
 }
 
 void Hierarchical::spread(const WaitContext& context, const Lanes& lanes) {
-  const std::size_t step =
-      lanes.in_place ? std::max<std::size_t>(lanes.longest(), 1) : kRoundBytes / lanes.element;
+  lanes.in_place ? push(context, lanes) : pull(context, lanes);
+}
+
+/// Into the others' buffers, whose lane only this rank touches: whoever is through with its lane early does so while
+/// the others still use the link.
+void Hierarchical::push(const WaitContext& context, const Lanes& lanes) {
+  const Slice& lane = lanes.mine;
+  for (int i = 0; i < local_size(); ++i)
+    if (i != members_.index && lane.count() > 0)
+      copy_bytes(shm_->shared_output(i) + lane.begin * lanes.element, lanes.at(lane.begin),
+                 lane.count() * lanes.element);
+  shm_->synchronise(context);
+}
+
+void Hierarchical::pull(const WaitContext& context, const Lanes& lanes) {
+  const std::size_t step = kRoundBytes / lanes.element;
   for (std::size_t begin = 0; begin < lanes.longest(); begin += step) {
     const auto part = [&](const Slice& lane) {
       return Slice{std::min(lane.begin + begin, lane.end), std::min(lane.begin + begin + step, lane.end)};
     };
     const Slice own = part(lanes.mine);
-    if (!lanes.in_place && own.count() > 0)
+    if (own.count() > 0)
       copy_bytes(shm_->staging(members_.index), lanes.at(own.begin), own.count() * lanes.element);
     shm_->synchronise(context);
     for (int i = 0; i < lanes_; ++i) {
       const Slice other = part(lanes.all[static_cast<std::size_t>(i)]);
-      if (i == members_.index || other.count() == 0) continue;
-      const std::byte* from =
-          lanes.in_place ? shm_->shared_output(i) + other.begin * lanes.element : shm_->staging(i);
-      copy_bytes(lanes.at(other.begin), from, other.count() * lanes.element);
+      if (i != members_.index && other.count() > 0)
+        copy_bytes(lanes.at(other.begin), shm_->staging(i), other.count() * lanes.element);
     }
-    if (!lanes.in_place) shm_->flip();
+    shm_->flip();
   }
-  // Nobody may change its buffer before everybody has read it.
-  if (lanes.in_place) shm_->synchronise(context);
 }
 
 }  // namespace ddp::host

@@ -5,7 +5,7 @@
 //      of its host: straight out of the others' buffers where all of them are shared, else through staging.
 //   2. The i-th ranks of all hosts all-reduce lane i over TCP, all of it at once, so that the link never runs
 //      empty: every rank's link to the network is used, and nothing is sent twice.
-//   3. Every rank copies the other lanes from the ranks that have them, on the same way as in step 1.
+//   3. Every rank gives its lane to the others of its host, on the same way as in step 1.
 //
 // Sums of fp16 and bf16 stay fp32 through steps 1 and 2 and are rounded once, before step 3. One thread at a
 // time.
@@ -32,6 +32,8 @@ class Hierarchical {
   void combine_piece(const Operation& operation, const Lanes& lanes, Slice piece, std::size_t staged_at);
   void exchange(const WaitContext& context, const Lanes& lanes);
   void spread(const WaitContext& context, const Lanes& lanes);
+  void push(const WaitContext& context, const Lanes& lanes);
+  void pull(const WaitContext& context, const Lanes& lanes);
   [[nodiscard]] bool has_lane() const { return members_.index < lanes_; }
   [[nodiscard]] int local_size() const { return static_cast<int>(members_.ranks.size()); }
 

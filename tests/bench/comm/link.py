@@ -24,7 +24,8 @@ def ddp_side(build, link, ranks):
     for env in rank_environments(ranks, HOST_ADDRESSES[0], hosts=2):
         i = int(env["RANK"]) // (ranks // 2)
         commands.append((link.hosts[i].command(build.program("bench_comm_ddp"), "{socket}", HOST_ADDRESSES[i]), env))
-    return Side("libddp", ranks, ("ordinary",), commands)
+    # A rank that is alone on its host sends from ordinary memory as well as from any other.
+    return Side("libddp", ranks, ("resident", "ordinary") if ranks > 2 else ("ordinary",), commands)
 
 
 def measure_link(build, rate, scale, progress):
@@ -35,10 +36,11 @@ def measure_link(build, rate, scale, progress):
         link = stack.enter_context(Link(rate))
         sides = [stack.enter_context(tcp_side(build, link))]
         sides += [stack.enter_context(ddp_side(build, link, ranks)) for ranks in (2, 4)]
-        samples = interleave([(side, side.modes[0]) for side in sides], BYTES, rounds)
+        contestants = [(side, mode) for side in sides for mode in side.modes]
+        samples = interleave(contestants, BYTES, rounds)
     plain = statistics.median(samples[0])
-    for side, values in zip(sides, samples):
+    for (side, mode), values in zip(contestants, samples):
         median = statistics.median(values)
-        record = measurement(side.name, side.modes[0], side.ranks, BYTES, values)
+        record = measurement(side.name, mode, side.ranks, BYTES, values)
         yield {**record, "type": "link", "link_mbit_s": rate // 1_000_000, "moved_mbit_s": round(8 * BYTES / median / 1e6, 1),
                "share_of_tcp": round(plain / median, 4)}

@@ -33,7 +33,7 @@ def goals(records):
             result.append({"type": "goal", "goal": what, "least": least, "value": record["of_medians"],
                            "holds": record["of_medians"] >= least})
         if record["type"] == "link" and record["side"] == "libddp":
-            what = f"{record['link_mbit_s']} Mbit/s between two hosts, {record['ranks'] // 2} ranks each: 95 % of plain TCP"
+            what = f"{record['link_mbit_s']} Mbit/s between two hosts, {record['ranks'] // 2} ranks each, {record['mode']}: 95 % of plain TCP"
             result.append({"type": "goal", "goal": what, "least": 0.95, "value": record["share_of_tcp"],
                            "holds": record["share_of_tcp"] >= 0.95})
     return result
@@ -57,10 +57,10 @@ def local_table(records):
 
 
 def link_table(records):
-    rows = [["link", "who", "ranks", "time", "moved each way", "of plain TCP"]]
+    rows = [["link", "who", "memory", "ranks", "time", "moved each way", "of plain TCP"]]
     for r in records:
         if r["type"] == "link":
-            rows.append([f"{r['link_mbit_s']} Mbit/s", r["side"], str(r["ranks"]), time_name(r["median_us"]),
+            rows.append([f"{r['link_mbit_s']} Mbit/s", r["side"], r["mode"] if r["side"] == "libddp" else "-", str(r["ranks"]), time_name(r["median_us"]),
                          f"{r['moved_mbit_s']:.0f} Mbit/s", f"{100 * r['share_of_tcp']:.1f} %"])
     return rows
 
