@@ -427,7 +427,12 @@ TEST(HostCommunicatorChecks, RefusesUnknownTypesAndCountsThatNoMemoryHolds) {
     const auto refused = [](const std::function<void()>& call, const char* why) {
       EXPECT_THAT(call, ::testing::ThrowsMessage<Error>(HasSubstr(why)));
     };
-    refused([&] { comm.all_reduce({&value, 1, static_cast<DType>(77)}); }, "unknown dtype 77");
+    refused([&] { comm.all_reduce({&value, 1, static_cast<DType>(77)}); }, "unknown dtype");
+    refused(
+        [&] {
+          comm.all_reduce({&value, 1, DType::kFloat32}, {.op = static_cast<ReduceOp>(99)});
+        },
+        "unknown operation is not defined for float32");
     refused([&] { comm.all_reduce({&value, SIZE_MAX, DType::kFloat32}); }, "more than any memory holds");
     // Twice this wraps around to 0.
     const std::size_t half = SIZE_MAX / 2 + 1;
