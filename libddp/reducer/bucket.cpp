@@ -72,6 +72,16 @@ void Bucket::launch(std::span<const at::Tensor> parameters, double scale, Commun
                                   {.op = ReduceOp::kSum, .async_op = true, .tag = iteration});
 }
 
+void Bucket::give_up(Communicator& communicator) noexcept {
+  if (work_.done()) return;
+  communicator.abort("DistributedDataParallel was destroyed while gradients were being reduced");
+  try {
+    wait();
+  } catch (const std::exception&) {
+    // Aborted, as asked for; what matters is that nobody writes to the bucket any more.
+  }
+}
+
 void Bucket::wait() {
   std::exchange(work_, Work()).wait();
 }

@@ -32,6 +32,10 @@ Reducer::Reducer(std::vector<NamedParameter> parameters, std::shared_ptr<Communi
   build_buckets(backward_order(parameters_.size()));
 }
 
+Reducer::~Reducer() {
+  for (Bucket& bucket : buckets_) bucket.give_up(*communicator_);
+}
+
 void Reducer::build_buckets(const std::vector<int>& order) {
   std::vector<GradientShape> shapes;
   for (const at::Tensor& parameter : parameters_)

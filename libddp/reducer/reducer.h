@@ -49,6 +49,8 @@ class Reducer : public std::enable_shared_from_this<Reducer> {
                                                        std::shared_ptr<Communicator> communicator,
                                                        const BucketLimits& limits);
 
+  ~Reducer();
+
   /// Before each forward that will be followed by backward: rebuilds buckets when it is time (a collective),
   /// and clears away what a backward that threw has left.
   void prepare();
