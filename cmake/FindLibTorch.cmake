@@ -6,7 +6,8 @@
 #   LibTorch::torch        headers, libtorch_cpu, libc10; no CUDA library is loaded by a program linked to it
 #   LibTorch_ROOT_FOUND    the folder with include/ and lib/;  LibTorch_VERSION;  LibTorch_PYTHON  the interpreter that owns it, or empty
 set(_candidates "${LIBTORCH_DIR}" "$ENV{LIBTORCH_DIR}")
-foreach(_prefix IN LISTS CMAKE_PREFIX_PATH)
+string(REPLACE ":" ";" _environment_prefixes "$ENV{CMAKE_PREFIX_PATH}")
+foreach(_prefix IN LISTS CMAKE_PREFIX_PATH _environment_prefixes)
   list(APPEND _candidates "${_prefix}" "${_prefix}/torch" "${_prefix}/../..")
 endforeach()
 file(GLOB _venv LIST_DIRECTORIES true "$ENV{VIRTUAL_ENV}/lib/python3*/site-packages/torch" "$ENV{CONDA_PREFIX}/lib/python3*/site-packages/torch"

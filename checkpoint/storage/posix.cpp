@@ -88,7 +88,8 @@ fs::path PosixStorage::path_of(std::string_view key) const {
 void PosixStorage::make_folders(const fs::path& folder) {
   if (::mkdir(folder.c_str(), 0700) == 0) return sync_folder(folder.parent_path());
   const int error_number = errno;
-  if (error_number == ENOENT && folder.has_relative_path()) {
+  std::error_code unknown;
+  if (error_number == ENOENT && folder.has_relative_path() && !fs::exists(folder.parent_path(), unknown)) {
     make_folders(folder.parent_path());
     return make_folders(folder);
   }

@@ -125,13 +125,18 @@ int Trainer::run() {
   std::int64_t step = checkpointer ? checkpointer->restore(everything) : 0;
   if (step > 0 && is_chief())
     std::printf("gpt: resumed from the checkpoint of step %lld\n", static_cast<long long>(step - 1));
+  const std::int64_t first = step;
   for (; step < options_.steps; ++step) {
     const auto begin = std::chrono::steady_clock::now();
     const double loss = train_step(step);
     report(step, loss, std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
     if (checkpointer && checkpointer->after_step(step, everything).should_stop()) return ddp::kExitPreempted;
   }
-  if (checkpointer && options_.steps % options_.checkpoint_every != 0)
+  if (step > options_.steps)
+    throw ddp::ConfigError("--steps " + std::to_string(options_.steps) + ": the checkpoint is of step " +
+                           std::to_string(step - 1) +
+                           " already; give more steps, or another --checkpoint folder");
+  if (checkpointer && step > first && options_.steps % options_.checkpoint_every != 0)
     checkpointer->save(options_.steps - 1, everything);
   if (is_chief()) write_sample(model_, options_);
   return 0;
