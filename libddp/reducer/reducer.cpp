@@ -52,6 +52,12 @@ void Reducer::build_buckets(const std::vector<int>& order) {
 void Reducer::prepare() {
   const std::scoped_lock lock(mutex_);
   if (!sync_ || !c10::GradMode::is_enabled()) return;
+  if (const int lost = hooks_->first_lost(parameters_); lost >= 0)
+    throw Error(
+        "rank " + std::to_string(communicator_->rank()) + ": parameter '" +
+        names_[static_cast<std::size_t>(lost)] +
+        "' was moved to another dtype or frozen after the module was wrapped, so its gradient would not be "
+        "averaged: do that first, then wrap");
   if (graph_task_ != -1) abandon_iteration();
   if (!rebuild_order_.empty()) rebuild_in_arrival_order();
 }

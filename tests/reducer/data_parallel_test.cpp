@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
+#include <future>
 #include <mutex>
 
 #include "tests/reducer/thread_contexts.h"
@@ -427,6 +428,52 @@ TEST(DataParallelState, AnOrderThatWaitsForItsRebuildIsRebuiltAfterTheRestartAsW
     step(fresh, resumed);
     EXPECT_THAT(resumed.save_state(), HasSubstr("rebuilt"));
     EXPECT_EQ(resumed.save_state(), parallel.save_state());
+  });
+  EXPECT_THAT(errors, Each(IsEmpty()));
+}
+
+TEST(DataParallelMisuse, AModuleMovedToAnotherDtypeAfterWrappingIsAnErrorNotAMissingReduction) {
+  const auto errors = run_contexts({.hosts = {2}}, [](const Context& context) {
+    Mlp module = make<Mlp>(torch::kFloat32);
+    DistributedDataParallel<Mlp> parallel(module, context);
+    module->to(torch::kFloat64);
+    (void)parallel.forward(shard(context.rank(), 2, torch::kFloat64));
+  });
+  EXPECT_THAT(errors, Each(AllOf(HasSubstr("moved to another dtype"), HasSubstr("weight"))));
+}
+
+TEST(DataParallelMisuse, AModuleIsWrappedOnceAtATime) {
+  const auto errors = run_contexts({.hosts = {2}}, [](const Context& context) {
+    Mlp module = make<Mlp>(torch::kFloat32);
+    auto first = std::make_unique<DistributedDataParallel<Mlp>>(module, context);
+    EXPECT_THROW(DistributedDataParallel<Mlp>(module, context), ConfigError);
+    first.reset();
+    const DistributedDataParallel<Mlp> again(module, context);
+  });
+  EXPECT_THAT(errors, Each(IsEmpty()));
+}
+
+TEST(DataParallelMisuse, AWrapperDestroyedDuringAReductionEndsItBeforeItsMemoryGoes) {
+  std::promise<void> destroyed;
+  const auto gone = destroyed.get_future();
+  const auto errors = run_contexts({.hosts = {2}}, [&](const Context& context) {
+    Mlp module = make<Mlp>(torch::kFloat32);
+    auto parallel = std::make_unique<DistributedDataParallel<Mlp>>(module, context, small_buckets());
+    parallel->forward(shard(context.rank(), 2, torch::kFloat32)).sum().backward();
+    const auto loss =
+        parallel->forward(shard(context.rank(), 2, torch::kFloat32)).sum();  // rebuilds the buckets
+    if (context.rank() == 0) {
+      // The first layer's gradient comes last: buckets before it are being reduced with nobody on the other side.
+      module->parameters().front().register_hook(
+          [](const at::Tensor&) -> at::Tensor { throw std::runtime_error("hook"); });
+      EXPECT_THROW(loss.backward(), std::runtime_error);
+      parallel.reset();
+      destroyed.set_value();
+      EXPECT_THROW(context.communicator().barrier(), Aborted);
+    } else {
+      gone.wait();
+      EXPECT_THROW(context.communicator().barrier(), Aborted);
+    }
   });
   EXPECT_THAT(errors, Each(IsEmpty()));
 }
