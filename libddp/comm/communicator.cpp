@@ -51,6 +51,19 @@ void require_shares(OpKind kind, const char* big_name, std::size_t big, const ch
               small_name);
 }
 
+/// Two buffers may not share memory, but for a rank's own share in its place in the whole.
+void require_apart(OpKind kind, const void* share, std::size_t share_bytes, const void* whole,
+                   std::size_t whole_bytes, std::size_t own_offset) {
+  const auto a = reinterpret_cast<std::uintptr_t>(share), b = reinterpret_cast<std::uintptr_t>(whole);
+  if (share_bytes == 0 || whole_bytes == 0 || a >= b + whole_bytes || b >= a + share_bytes ||
+      a == b + own_offset)
+    return;
+  throw Error(
+      std::string(to_string(kind)) +
+      ": input and output overlap; they must be apart, or this rank's share must lie in its own place in the "
+      "whole");
+}
+
 Operation in_place(OpKind kind, const Buffer& buffer, int root = -1) {
   require_memory(kind, "buffer", buffer.data, buffer.count, buffer.dtype);
   Operation operation;
@@ -112,6 +125,8 @@ Work Communicator::all_gather(ConstBuffer input, Buffer output, const Collective
   require_memory(kKind, "output", output.data, output.count, output.dtype);
   require_same_dtype(kKind, input.dtype, output.dtype);
   require_shares(kKind, "output", output.count, "input", input.count, size());
+  require_apart(kKind, input.data, input.bytes(), output.data, output.bytes(),
+                static_cast<std::size_t>(rank()) * input.bytes());
   return start(out_of_place(kKind, input, output, input.count), options);
 }
 
@@ -127,9 +142,14 @@ Work Communicator::all_gather(ConstBuffer input, Buffer output, std::span<const 
   require(counts[rank()] == input.count, describe(kKind, "input", input.count, input.dtype) +
                                              " but counts says " + std::to_string(counts[rank()]) +
                                              " for this rank");
-  const std::size_t total = std::accumulate(counts.begin(), counts.end(), std::size_t{0});
+  std::size_t total = 0;
+  for (const std::size_t count : counts)
+    require(!__builtin_add_overflow(total, count, &total),
+            "all_gatherv: the counts add up to more than any memory holds");
   require(output.count == total, describe(kKind, "output", output.count, output.dtype) +
                                      " but counts add up to " + std::to_string(total));
+  const std::size_t before = std::accumulate(counts.begin(), counts.begin() + rank(), std::size_t{0});
+  require_apart(kKind, input.data, input.bytes(), output.data, output.bytes(), before * size_of(input.dtype));
   Operation operation = out_of_place(kKind, input, output, input.count);
   operation.counts.assign(counts.begin(), counts.end());
   return start(std::move(operation), options);
@@ -142,6 +162,8 @@ Work Communicator::reduce_scatter(ConstBuffer input, Buffer output, const Collec
   require_same_dtype(kKind, input.dtype, output.dtype);
   require_op(kKind, input.dtype, options.op);
   require_shares(kKind, "input", input.count, "output", output.count, size());
+  require_apart(kKind, output.data, output.bytes(), input.data, input.bytes(),
+                static_cast<std::size_t>(rank()) * output.bytes());
   return start(out_of_place(kKind, input, output, output.count), options);
 }
 
@@ -153,8 +175,10 @@ Work Communicator::all_to_all(ConstBuffer input, Buffer output, const Collective
   require(input.count == output.count && input.count % static_cast<std::size_t>(size()) == 0,
           describe(kKind, "input", input.count, input.dtype) + ", output " + std::to_string(output.count) +
               "; they must be equal and a multiple of " + std::to_string(size()) + " ranks");
-  require(input.data != output.data || input.count == 0,
-          "all_to_all: input and output must not be the same memory");
+  const auto a = reinterpret_cast<std::uintptr_t>(input.data),
+             b = reinterpret_cast<std::uintptr_t>(output.data);
+  require(input.count == 0 || a >= b + output.bytes() || b >= a + input.bytes(),
+          "all_to_all: input and output overlap");
   return start(out_of_place(kKind, input, output, input.count / static_cast<std::size_t>(size())), options);
 }
 

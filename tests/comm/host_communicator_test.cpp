@@ -451,6 +451,30 @@ TEST(HostCommunicatorChecks, RefusesUnknownTypesAndCountsThatNoMemoryHolds) {
   EXPECT_THAT(errors, Each(IsEmpty()));
 }
 
+TEST(HostCommunicatorChecks, RefusesOverlapsButForARanksShareInItsOwnPlace) {
+  const auto errors = run_ranks({.hosts = {2}}, [](Communicator& comm) {
+    std::vector<float> all{1, 2, 3, 4, 5, 6};
+    const auto at = [&](std::size_t i, std::size_t count) {
+      return Buffer{all.data() + i, count, DType::kFloat32};
+    };
+    const auto refused = [](const std::function<void()>& call) {
+      EXPECT_THAT(call, ::testing::ThrowsMessage<Error>(HasSubstr("overlap")));
+    };
+    const auto own = static_cast<std::size_t>(2 * comm.rank());
+    refused([&] { comm.all_gather(at(1, 2), at(0, 4)); });
+    refused([&] { comm.all_gather(at(2 - own, 2), at(0, 4)); });
+    refused([&] { comm.reduce_scatter(at(0, 4), at(1, 2)); });
+    refused([&] { comm.all_to_all(at(0, 4), at(1, 4)); });
+    const std::size_t counts[] = {1, 2};
+    refused([&] { comm.all_gather(at(comm.rank() == 0 ? 2 : 1, counts[comm.rank()]), at(1, 3), counts); });
+    comm.all_gather(at(own, 2), at(0, 4));
+    EXPECT_EQ(all, (std::vector<float>{1, 2, 3, 4, 5, 6}));
+    comm.reduce_scatter(at(0, 4), at(own, 2));
+    EXPECT_EQ(all[own], 2 * static_cast<float>(own + 1));
+  });
+  EXPECT_THAT(errors, Each(IsEmpty()));
+}
+
 TEST(HostCommunicatorWaits, ADeadRankIsNoticedWhileAnotherOneIsStillBusy) {
   std::promise<void> noticed;
   const auto busy_until = noticed.get_future();

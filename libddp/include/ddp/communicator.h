@@ -7,6 +7,8 @@
 //   comm->all_reduce({bucket.data(), count, ddp::DType::kFloat32}, {.op = ddp::ReduceOp::kMean});
 //
 // Rules, on every backend:
+// - Input and output must not overlap, except that a rank's own share may lie in its own place in the whole (all_gather,
+//   reduce_scatter); other overlaps are refused.
 // - All ranks of a communicator call the same collectives in the same order, from one thread at a time per rank.
 // - Blocking calls run in the calling thread. With async_op they are queued and run in order by a thread of the
 //   communicator, and the returned Work tells; a blocking call behind queued ones waits for its turn there.
@@ -63,7 +65,7 @@ struct CollectiveOptions {
   /// Counted from the call; nullopt: the communicator's default (10 minutes unless set).
   std::optional<std::chrono::nanoseconds> timeout;
   /// A number of the caller's that all ranks must agree on, checked like dtype and count (DDP: the iteration,
-  /// so that a rank that fell out of step is a MismatchError and not a wrong sum).
+  /// so that a rank whose backward failed and that went on is a MismatchError and not a wrong sum).
   std::uint64_t tag = 0;
 };
 
