@@ -3,11 +3,13 @@
 #include <algorithm>
 #include <charconv>
 #include <cstdio>
+#include <limits>
 #include <optional>
 
 #include <ddp/error.h>
 #include <ddp/log.h>
 
+#include "checkpoint/commit/retention.h"
 #include "checkpoint/format/crc32c.h"
 #include "checkpoint/format/json.h"
 #include "checkpoint/format/sha256.h"
@@ -99,9 +101,16 @@ LogEntry parse_log_entry(std::string_view text, std::uint64_t slot) {
   entry.nonce = string_member(json, "nonce", what);
   if (kind == "open") return entry;
   entry.kind = LogEntry::Kind::kCommit;
-  entry.step = static_cast<std::int64_t>(unsigned_member(json, "step", what));
+  const std::uint64_t step = unsigned_member(json, "step", what);
+  if (step >= static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max()))
+    throw CorruptCheckpoint(what + ": step " + std::to_string(step) + " is beyond what a step can be");
+  entry.step = static_cast<std::int64_t>(step);
   entry.folder = string_member(json, "folder", what);
   check_key(entry.folder);
+  // Folders are removed whole when they expire: only a leader's own may be named.
+  const std::string own = epoch_folder(entry.epoch, entry.nonce) + "/";
+  if (!entry.folder.starts_with(own) || entry.folder.find('/', own.size()) != std::string::npos)
+    throw CorruptCheckpoint(what + ": folder '" + entry.folder.substr(0, 200) + "' is not one of its epoch");
   entry.manifest_sha256 = string_member(json, "manifest_sha256", what);
   return entry;
 }

@@ -176,6 +176,12 @@ TEST(PosixStorage, WhatInterruptedWritersLeftIsHiddenAndGoesWithAge) {
   EXPECT_FALSE(std::filesystem::exists(folder.path() / "data/f"));
 }
 
+TEST(PosixStorage, EndsWithAnErrorWhereNoFolderCanBeMade) {
+  PosixStorage storage(
+      "/proc/ddp-test/checkpoints");  // mkdir answers ENOENT there although the parent exists
+  EXPECT_THROW((void)create(storage, "log/000000000001", "text"), StorageError);
+}
+
 TEST(OpenStorage, TakesPathsAndFileUrls) {
   TemporaryFolder folder;
   const std::string path = folder.path().string();
