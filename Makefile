@@ -30,7 +30,7 @@ build: setup $(BUILD)/build.ninja
 	@cmake --build $(BUILD)
 
 demo: build
-	@$$(cmake/find-python) examples/demo/demo.py --bin $(BUILD)/bin
+	@python=$$(cmake/find-python) && exec $$python examples/demo/demo.py --bin $(BUILD)/bin
 
 test: build
 	@.ci/run-tests $(BUILD)

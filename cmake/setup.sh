@@ -34,6 +34,18 @@ install_packages() {
     || die "apt-get failed; the end of .deps/apt.log: $(tail -5 .deps/apt.log)"
 }
 
+check_libtorch_dir() {
+  [ -z "${LIBTORCH_DIR:-}" ] || [ -e "$LIBTORCH_DIR/lib/libtorch_cpu.so" ] \
+    || die "LIBTORCH_DIR=$LIBTORCH_DIR has no lib/libtorch_cpu.so: give the folder with include/ and lib/, or unset it"
+}
+
+install_plot_tools() {  # beside somebody's own LibTorch: what draws the demo's picture and reads checkpoints in a test
+  cmake/find-python >/dev/null 2>&1 && return 0
+  say "installing matplotlib and safetensors into .deps/python"
+  [ -x .deps/python/bin/python ] || /usr/bin/python3 -m venv .deps/python
+  with_progress .deps/python/bin/python -m pip install --disable-pip-version-check $(grep -v '^torch==' cmake/requirements.txt)
+}
+
 has_torch() {  # is there a LibTorch other than ours?
   local dir
   for dir in "${LIBTORCH_DIR:-}" "${VIRTUAL_ENV:-/nonexistent}"/lib/python3*/site-packages/torch "${CONDA_PREFIX:-/nonexistent}"/lib/python3*/site-packages/torch; do
@@ -73,4 +85,5 @@ install_libtorch() {
 }
 
 install_packages
-has_torch || install_libtorch
+check_libtorch_dir
+if has_torch; then install_plot_tools; else install_libtorch; fi

@@ -165,6 +165,7 @@ def sample(options):
 
 def main():
     options = parse_arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # by way of train(), which ends its job
     begin = time.monotonic()
     if options.out.exists():
         shutil.rmtree(options.out)
