@@ -24,7 +24,8 @@ Starting it
   ddprun --nproc-per-node 2 --max-restarts 3 gpt --checkpoint runs/a       two ranks, restarted and resumed by themselves
   mpirun -n 2 gpt          torchrun --no-python --nproc-per-node 2 gpt     srun -n 2 gpt     a PyTorchJob: command: [gpt]
 
-Exit code: 0 done; 2 bad options; 143 stopped by SIGTERM after a checkpoint (start it again to go on); 1 anything else.
+Exit code: 0 done; 2 bad options; 1 anything else; 143 stopped by SIGTERM and saved (start it again to go on):
+one rank at its next step, several ranks at the next step that --checkpoint-every names.
 )";
 
 cxxopts::Options make_parser() {

@@ -94,6 +94,15 @@ class BadInput(Case):
         self.assertEqual(result.code, 2, result)
         self.assertIn("the checkpoint was trained on", result.err)
 
+    def test_fewer_steps_than_the_checkpoint_has(self):
+        self.succeed(*self.gpt("a", steps=8))
+        result = run(*self.gpt("a", steps=4))
+        self.assertEqual(result.code, 2, result)
+        self.assertIn("--steps 4: the checkpoint is of step 7 already", result.err)
+        self.assertEqual(harness.newest_checkpoint(self.folder / "a" / "checkpoints")[0], 7)
+        self.succeed(*self.gpt("a", steps=8))
+        self.assertEqual(harness.newest_checkpoint(self.folder / "a" / "checkpoints")[0], 7)
+
     def test_ranks_that_read_different_text(self):
         port = harness.free_port()
         (self.folder / "other.txt").write_text(harness.TEXT.replace("beer", "milk"))
