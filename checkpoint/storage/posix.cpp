@@ -86,16 +86,18 @@ fs::path PosixStorage::path_of(std::string_view key) const {
 }
 
 void PosixStorage::make_folders(const fs::path& folder) {
-  if (::mkdir(folder.c_str(), 0700) == 0) return sync_folder(folder.parent_path());
-  const int error_number = errno;
-  std::error_code unknown;
-  if (error_number == ENOENT && folder.has_relative_path() && !fs::exists(folder.parent_path(), unknown)) {
-    make_folders(folder.parent_path());
-    return make_folders(folder);
-  }
+  // Meanwhile others make the parent too, or remove it because it is empty. Where no folder can be made at all, as in
+  // /proc, the error is the same.
+  constexpr int kAttempts = 5;
   std::error_code ignored;
-  if (error_number != EEXIST || !fs::is_directory(folder, ignored))
-    storage_failed("make folder", folder, error_number);
+  for (int attempt = 1;; ++attempt) {
+    if (::mkdir(folder.c_str(), 0700) == 0) return sync_folder(folder.parent_path());
+    const int error_number = errno;
+    if (error_number == EEXIST && fs::is_directory(folder, ignored)) return;
+    if (error_number != ENOENT || !folder.has_relative_path() || attempt == kAttempts)
+      storage_failed("make folder", folder, error_number);
+    if (!fs::exists(folder.parent_path(), ignored)) make_folders(folder.parent_path());
+  }
 }
 
 void PosixStorage::sync_folders(fs::path folder) {

@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <barrier>
+#include <latch>
 
 #include "tests/checkpoint/support.h"
 
@@ -174,6 +175,24 @@ TEST(PosixStorage, WhatInterruptedWritersLeftIsHiddenAndGoesWithAge) {
   old.remove_unfinished("");
   EXPECT_EQ(files_below(folder.path()).size(), 1U);
   EXPECT_FALSE(std::filesystem::exists(folder.path() / "data/f"));
+}
+
+TEST(PosixStorage, ManyMakeTheSameFoldersWhileOthersRemoveThem) {
+  TemporaryFolder folder;
+  PosixStorage storage(folder.path());
+  for (int round = 0; round < 300; ++round) {
+    const std::string name = "data/" + std::to_string(round);
+    std::latch start(4);
+    std::vector<std::jthread> threads;
+    for (int i = 0; i < 4; ++i)
+      threads.emplace_back([&, i] {
+        start.arrive_and_wait();
+        if (i == 0)
+          storage.remove_all(name + "/of-nobody");  // takes the parents along where they are empty
+        else
+          EXPECT_EQ(create(storage, name + "/a/" + std::to_string(i), "x"), Created::kYes);
+      });
+  }
 }
 
 TEST(PosixStorage, EndsWithAnErrorWhereNoFolderCanBeMade) {
