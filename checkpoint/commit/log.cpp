@@ -132,6 +132,7 @@ LogView read_log(Storage& storage) {
     view.last_slot = slot;
     if (buried.contains(slot)) {
       // A commit follows the open entry of its epoch, so skipping it hides no epoch.
+      ++view.buried;
       continue;
     }
     const auto entry = read_entry(storage, slot);
@@ -159,8 +160,8 @@ CommitLog::CommitLog(Storage& storage) : storage_(storage), nonce_(random_hex(8)
     view = read_log(storage);
     view.last_slot = std::max(view.last_slot, entry.slot);
   }
+  lost_ = view.lost();
   commits_ = std::move(view.commits);
-  unreadable_ = view.unreadable;
 }
 
 CommitLog::Slot CommitLog::take(LogEntry& entry) {

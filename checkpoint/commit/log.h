@@ -43,6 +43,9 @@ struct LogView {
   std::uint64_t last_slot = 0;    ///< 0: the log is empty
   std::uint64_t next_epoch = 1;   ///< above every epoch that is or may have been there
   std::size_t unreadable = 0;     ///< entries that were skipped with a warning
+  std::size_t buried = 0;         ///< entries with a tombstone
+  /// Checkpoints that should be there and are not. Retention never buries the newest one.
+  [[nodiscard]] std::size_t lost() const { return unreadable + (commits.empty() ? buried : 0); }
 };
 [[nodiscard]] LogView read_log(Storage& storage);
 
@@ -56,7 +59,8 @@ class CommitLog {
   /// Commits without a tombstone, oldest first, this leader's own included.
   [[nodiscard]] const std::vector<LogEntry>& commits() const { return commits_; }
 
-  [[nodiscard]] std::size_t unreadable() const { return unreadable_; }
+  /// LogView::lost() as it was when this leader began.
+  [[nodiscard]] std::size_t lost() const { return lost_; }
   /// Remembers that a commit did not verify: retention does not count it.
   void distrust(std::uint64_t slot) { distrusted_.insert(slot); }
   [[nodiscard]] bool is_distrusted(std::uint64_t slot) const { return distrusted_.contains(slot); }
@@ -80,7 +84,7 @@ class CommitLog {
   std::string nonce_;
   std::uint64_t last_slot_ = 0;
   std::vector<LogEntry> commits_;
-  std::size_t unreadable_ = 0;
+  std::size_t lost_ = 0;
   std::set<std::uint64_t> distrusted_;
 };
 

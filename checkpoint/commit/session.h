@@ -12,6 +12,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <vector>
@@ -82,7 +83,7 @@ class Session {
   /// passed `stop`: the same on all ranks.
   bool save(std::int64_t step, bool stop, const std::function<std::vector<SavedTensor>()>& collect);
 
-  /// The restored step; nullopt when nothing has been committed yet.
+  /// The restored step; nullopt when nothing has been committed yet. Leads the log only once a checkpoint fits.
   [[nodiscard]] std::optional<std::int64_t> restore(const StateLoader& loader);
 
  private:
@@ -104,15 +105,16 @@ class Session {
                        const std::vector<std::string>& reports);
   void tidy(const Plan& plan);
 
-  [[nodiscard]] std::string candidate(std::size_t tried);
+  [[nodiscard]] std::string candidate();
+  [[nodiscard]] std::string claim(const LogEntry& commit);
   [[nodiscard]] bool is_corrupt(const LogEntry& commit, const std::vector<Ballot>& ballots);
   [[nodiscard]] LoadedTensors load(const LogEntry& commit, const StateLoader& loader);
 
   Group& group_;
   std::shared_ptr<Storage> storage_;
   SessionOptions options_;
-  std::unique_ptr<CommitLog> log_;  ///< rank 0, once it leads
-  LogView view_;                    ///< rank 0, read-only: the log as it was when restore() began
+  std::unique_ptr<CommitLog> log_;      ///< rank 0, once it leads
+  std::set<std::uint64_t> distrusted_;  ///< rank 0: slots of commits that did not verify
   /// Rank 0: saves begun by this leader, so that a repeated step has its own folder.
   std::uint64_t attempts_ = 0;
 };

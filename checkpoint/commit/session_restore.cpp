@@ -1,5 +1,6 @@
 // Session::restore. Step 7 of docs/checkpoint-protocol.md: from the newest commit backwards, until one
-// verifies on every rank.
+// verifies on every rank. Only then is the log claimed: a job that cannot go on from what is there fences out
+// nobody who can.
 #include <algorithm>
 #include <charconv>
 
@@ -54,6 +55,7 @@ Session::~Session() = default;
 void Session::lead() {
   if (log_ != nullptr) return;
   log_ = std::make_unique<CommitLog>(*storage_);
+  for (const std::uint64_t slot : distrusted_) log_->distrust(slot);
   log::info("leading the checkpoint log", {{"storage", storage_->describe()},
                                            {"epoch", log_->epoch()},
                                            {"nonce", log_->nonce()},
@@ -61,9 +63,10 @@ void Session::lead() {
 }
 
 std::optional<std::int64_t> Session::restore(const StateLoader& loader) {
-  for (std::size_t tried = 0;; ++tried) {
+  distrusted_.clear();  // somebody may have repaired it since
+  for (;;) {
     const std::string chosen =
-        vote(group_, "choosing a checkpoint to restore", deadline(), [&] { return candidate(tried); })[0];
+        vote(group_, "choosing a checkpoint to restore", deadline(), [&] { return candidate(); })[0];
     if (chosen.empty()) return std::nullopt;
     const LogEntry commit = decode(chosen);
     const std::string phase = "restoring step " + std::to_string(commit.step);
@@ -74,6 +77,9 @@ std::optional<std::int64_t> Session::restore(const StateLoader& loader) {
     });
     if (is_corrupt(commit, ballots)) continue;
     require_all(ballots, phase);
+    const std::string newer =
+        vote(group_, phase + ", claiming the log", deadline(), [&] { return claim(commit); })[0];
+    if (!newer.empty()) continue;
     (void)vote(group_, phase + ", applying", deadline(), [&] {
       loader.apply(tensors);
       return std::string();
@@ -83,21 +89,38 @@ std::optional<std::int64_t> Session::restore(const StateLoader& loader) {
   }
 }
 
-/// On rank 0 the next one to try, empty when there has never been any; on others nothing.
-std::string Session::candidate(std::size_t tried) {
+/// On rank 0 the newest commit that may verify, empty when there has never been any; on others nothing. Whoever
+/// does not lead reads the log anew each time: its leader may go on, and remove what is older.
+std::string Session::candidate() {
   if (!is_leader()) return {};
-  if (tried == 0 && options_.read_only)
-    view_ = read_log(*storage_);
-  else if (!options_.read_only)
+  std::optional<LogView> view;
+  if (log_ == nullptr) view = read_log(*storage_);
+  const bool is_empty = view && view->commits.empty() && view->lost() == 0;
+  if (is_empty && !options_.read_only && distrusted_.empty()) {
     lead();
-  const auto& commits = options_.read_only ? view_.commits : log_->commits();
-  const std::size_t unreadable = options_.read_only ? view_.unreadable : log_->unreadable();
-  if (tried < commits.size()) return encode(commits[commits.size() - 1 - tried]);
-  if (tried == 0 && unreadable == 0) return {};
+    view.reset();
+  }
+  const auto& commits = view ? view->commits : log_->commits();
+  const auto newest = std::find_if(commits.rbegin(), commits.rend(), [&](const LogEntry& commit) {
+    return !distrusted_.contains(commit.slot);
+  });
+  if (newest != commits.rend()) return encode(*newest);
+  const std::size_t lost = distrusted_.size() + (view ? view->lost() : log_->lost());
+  if (lost == 0) return {};
   // Starting from scratch over somebody's lost checkpoints is their decision, not ours.
   throw CorruptCheckpoint(
-      "none of the " + std::to_string(tried + unreadable) + " checkpoints in " + storage_->describe() +
+      "none of the " + std::to_string(lost) + " checkpoints in " + storage_->describe() +
       " verifies; the warnings above say why. Repair it, or start over in another location");
+}
+
+/// On rank 0: leads from here on. Something when a leader before us has committed since the choice was made.
+std::string Session::claim(const LogEntry& commit) {
+  if (!is_leader() || options_.read_only || log_ != nullptr) return {};
+  lead();
+  const auto& commits = log_->commits();
+  return !commits.empty() && commits.back().slot > commit.slot && !distrusted_.contains(commits.back().slot)
+             ? "newer"
+             : "";
 }
 
 bool Session::is_corrupt(const LogEntry& commit, const std::vector<Ballot>& ballots) {
@@ -111,6 +134,7 @@ bool Session::is_corrupt(const LogEntry& commit, const std::vector<Ballot>& ball
                {"folder", commit.folder},
                {"noticed_by_rank", bad - ballots.begin()},
                {"reason", bad->text}});
+    distrusted_.insert(commit.slot);
     if (log_ != nullptr) log_->distrust(commit.slot);
   }
   return true;

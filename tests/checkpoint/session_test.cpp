@@ -287,6 +287,45 @@ TEST(Session, ARestoreThatDoesNotFitChangesNothing) {
   EXPECT_FALSE(applied);
 }
 
+TEST(Session, ARestoreThatDoesNotFitFencesNobodyOut) {
+  TemporaryFolder folder;
+  Rig trainer(folder.path());
+  trainer.save(1);
+  Rig stranger(folder.path());
+  EXPECT_THROW((void)stranger.session.restore({.select = [](const Catalog&) -> std::vector<std::string> {
+                                                 throw ConfigError("another model");
+                                               },
+                                               .apply = {}}),
+               ConfigError);
+  EXPECT_NO_THROW(trainer.save(2));
+}
+
+TEST(Session, ACommitThatTheLeaderBeforeMadeWhileOneWasChosenIsRestoredInstead) {
+  TemporaryFolder folder;
+  Rig before(folder.path());
+  before.save(1);
+  Rig next(folder.path());
+  StateLoader loader = next.state.loader();
+  const auto select = loader.select;
+  int choices = 0;
+  loader.select = [&](const Catalog& catalog) {
+    if (choices++ == 0) before.save(2);
+    return select(catalog);
+  };
+  EXPECT_EQ(next.session.restore(loader), 2);
+  EXPECT_EQ(choices, 2);
+  EXPECT_THROW(before.save(3), FencedOut);
+}
+
+TEST(Session, CheckpointsThatAllHaveTombstonesAreNoFreshStart) {
+  TemporaryFolder folder;
+  Rig rig(folder.path());
+  rig.save(1);
+  ASSERT_EQ(create(*rig.storage, tombstone_key(2), ""), Created::kYes);
+  Rig next(folder.path());
+  EXPECT_THROW((void)next.session.restore(next.state.loader()), CorruptCheckpoint);
+}
+
 class FaultAt : public testing::TestWithParam<FaultStorage::When> {};
 
 TEST_P(FaultAt, EveryOperationOfASaveLosesNothingThatWasCommitted) {
