@@ -547,31 +547,57 @@ TEST_P(SeveralRanks, StaysBrokenWithTheFirstError) {
   });
 }
 
-TEST(HostCommunicatorLanes, QueuedSendsAndReceivesOfLargeMessagesDoNotBlockEachOther) {
-  const auto errors = run_ranks({.hosts = {2}}, [](Communicator& comm) {
-    const int peer = 1 - comm.rank();
-    Values out(DType::kFloat32, 2'000'000), in(DType::kFloat32, 2'000'000);
-    fill(out, comm.rank(), DType::kFloat32);
-    Work sent = comm.send(out, peer, {.async_op = true});
-    Work received = comm.recv(in, peer, {.async_op = true});
-    sent.wait();
-    received.wait();
-    EXPECT_EQ(wrong(in, DType::kFloat32, [&](std::size_t i) { return value_of(peer, i, DType::kFloat32); }),
-              0u);
+class HostCommunicatorMessages : public ::testing::TestWithParam<std::vector<int>> {};
+INSTANTIATE_TEST_SUITE_P(Layouts, HostCommunicatorMessages,
+                         ::testing::Values(std::vector<int>{2}, std::vector<int>{1, 1}, std::vector<int>{3},
+                                           std::vector<int>{1, 1, 1}, std::vector<int>{2, 2}));
+
+TEST_P(HostCommunicatorMessages, QueuedInAnyOrderDoNotBlockEachOther) {
+  const auto errors = run_ranks({.hosts = GetParam()}, [](Communicator& comm) {
+    const int next = (comm.rank() + 1) % comm.size(),
+              previous = (comm.rank() + comm.size() - 1) % comm.size();
+    for (const std::size_t count : {std::size_t{0}, std::size_t{5}, std::size_t{2'000'000}})
+      for (const bool receives_first : {true, false}) {
+        Values out(DType::kFloat32, count), in(DType::kFloat32, count), all(DType::kFloat32, 3);
+        fill(out, comm.rank(), DType::kFloat32);
+        Work received, sent;
+        if (receives_first) received = comm.recv(in, previous, {.async_op = true});
+        sent = comm.send(out, next, {.async_op = true});
+        if (!receives_first) received = comm.recv(in, previous, {.async_op = true});
+        comm.all_reduce(all);  // is no part of that order either
+        received.wait();
+        sent.wait();
+        EXPECT_EQ(
+            wrong(in, DType::kFloat32, [&](std::size_t i) { return value_of(previous, i, DType::kFloat32); }),
+            0u);
+      }
   });
   EXPECT_THAT(errors, Each(IsEmpty()));
 }
 
-TEST(HostCommunicatorLanes, AMessageOfAnotherSizeIsAMismatchForBoth) {
-  const auto errors = run_ranks({.hosts = {2}, .timeout = std::chrono::seconds(5)}, [](Communicator& comm) {
-    Values values(DType::kFloat32, comm.rank() == 0 ? 10 : 11);
-    if (comm.rank() == 0)
-      comm.send(values, 1);
-    else
-      comm.recv(values, 0);
-    comm.barrier();
-  });
+TEST_P(HostCommunicatorMessages, OfAnotherSizeAreAMismatchForAll) {
+  const auto errors =
+      run_ranks({.hosts = GetParam(), .timeout = std::chrono::seconds(5)}, [](Communicator& comm) {
+        Values values(DType::kFloat32, comm.rank() == 0 ? 10 : 11);
+        if (comm.rank() == 0)
+          comm.send(values, comm.size() - 1);
+        else if (comm.rank() == comm.size() - 1)
+          comm.recv(values, 0);
+        comm.barrier();
+      });
   EXPECT_THAT(errors, Each(AllOf(StartsWith("MismatchError"), HasSubstr("x 10"), HasSubstr("x 11"))));
+}
+
+TEST_P(HostCommunicatorMessages, ThatNobodySendsAreATimeoutThatNamesWhoDidNot) {
+  const auto errors =
+      run_ranks({.hosts = GetParam(), .timeout = std::chrono::seconds(30)}, [](Communicator& comm) {
+        Values values(DType::kFloat32, 10);
+        if (comm.rank() == 0) comm.recv(values, comm.size() - 1, {.timeout = std::chrono::milliseconds(500)});
+        comm.barrier();
+      });
+  for (const auto& error : errors)
+    EXPECT_THAT(error, AllOf(StartsWith("TimeoutError"), HasSubstr("recv #1"),
+                             HasSubstr("rank " + std::to_string(errors.size() - 1))));
 }
 
 }  // namespace

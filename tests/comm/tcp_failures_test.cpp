@@ -88,15 +88,29 @@ TEST(TcpMismatch, IsFoundWhenTheCountsOfAllGatherDiffer) {
   EXPECT_THAT(errors, Each(AllOf(StartsWith("MismatchError: "), HasSubstr("counts"))));
 }
 
-TEST(TcpMismatch, TwoRanksThatSendToEachOtherAreToldToTakeTurns) {
+TEST(TcpMessages, ThatNobodyReceivesAreATimeoutThatNamesWhoDoesNot) {
   const auto errors = run_tcp_ranks({.ranks = 2}, [](TcpRank& self) {
-    std::vector<float> data(5);
+    std::vector<float> data(50'000'000);
     Operation o = all_reduce(data, 1);
     o.kind = OpKind::kSend;
     o.peer = 1 - self.rank;
+    o.deadline = Deadline::in(std::chrono::milliseconds(500));
     self.run(o);
   });
-  EXPECT_THAT(errors, Each(AllOf(StartsWith("MismatchError: "), HasSubstr("must call recv first"))));
+  EXPECT_THAT(errors,
+              Each(AllOf(StartsWith("TimeoutError: "), HasSubstr("send #1"), HasSubstr("to receive it"))));
+}
+
+TEST(TcpMessages, OfARankThatLeftAreAPeerFailure) {
+  const auto errors = run_tcp_ranks({.ranks = 2}, [](TcpRank& self) {
+    std::vector<float> data(5);
+    Operation o = all_reduce(data, 1);
+    o.kind = OpKind::kRecv;
+    o.peer = 1;
+    if (self.rank == 0) self.run(o);
+  });
+  EXPECT_THAT(errors[0],
+              AllOf(StartsWith("PeerFailure: "), HasSubstr("rank 1 (host-b"), HasSubstr("recv #1")));
 }
 
 TEST(TcpFail, EndsTheWaitOfThisRankAndOfAllOthersAtOnce) {

@@ -78,7 +78,7 @@ class FakePeer {
   explicit FakePeer(Store& store, const std::string& token = tcp_options({}, 1).token, int streams = 2) {
     store.set("tcp/1", host::encode(entry_of(1, 1, streams)), soon());
     const auto rank0 = host::decode_entry(store.get("tcp/0", soon()), 0);
-    for (int stream = 0; stream <= streams; ++stream) {
+    for (int stream = 0; stream <= streams + 1; ++stream) {
       FileDescriptor fd = host::connect_to(rank0.endpoint, soon(), "fake");
       send_all(fd, bytes_of(host::Preamble{host::Preamble{}.magic, 1, stream, 0}));
       authenticate_client(fd.get(), token, host::purpose_of(rank0.nonce, 1, 0, stream), soon());
@@ -236,8 +236,8 @@ TEST(TcpFormation, RefusesADifferentNumberOfStreams) {
 
 TEST(TcpFormation, RefusesARosterEntryThatMakesNoSense) {
   for (const std::string text :
-       {"", "x", "ddp-tcp-1\n", "ddp-tcp-1\n1.2.3.4\n99999\n2\nn\n1\nh\n",
-        "ddp-tcp-1\n1.2.3.4\n9x\n2\nn\n1\nh\n", "ddp-tcp-1\n1.2.3.4\n9\n0\nn\n1\nh\n"}) {
+       {"", "x", "ddp-tcp-2\n", "ddp-tcp-2\n1.2.3.4\n99999\n2\nn\n1\nh\n",
+        "ddp-tcp-2\n1.2.3.4\n9x\n2\nn\n1\nh\n", "ddp-tcp-2\n1.2.3.4\n9\n0\nn\n1\nh\n"}) {
     MemoryStore store;
     store.set("tcp/1", text, soon());
     EXPECT_THAT(error_of_rank_0(2, store, soon()),

@@ -15,7 +15,8 @@ std::string describe(const RankName& name) {
 
 std::string describe(const Operation& operation) {
   std::string text = std::string(to_string(operation.kind)) + " #" + std::to_string(operation.sequence);
-  if (operation.kind == OpKind::kBarrier) return text;
+  if (operation.kind == OpKind::kBarrier)
+    return operation.tag == 0 ? text : text + " (tag " + std::to_string(operation.tag) + ")";
   text += std::string(" (") + to_string(operation.dtype) + " x " + std::to_string(operation.count);
   if (reduces(operation.kind)) text += std::string(", ") + to_string(operation.op);
   if (operation.root >= 0) text += ", root " + std::to_string(operation.root);

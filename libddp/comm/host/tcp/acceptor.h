@@ -23,7 +23,7 @@ namespace ddp::host {
 struct Preamble {
   std::uint32_t magic = 0x43706464;  // "ddpC"
   std::int32_t from = 0;
-  std::int32_t stream = 0;  ///< 0: control; 1 and on: data
+  std::int32_t stream = 0;  ///< 0: control; 1 and on: data; the last one: messages
   std::uint32_t reserved = 0;
 };
 static_assert(sizeof(Preamble) == 16);

@@ -45,14 +45,14 @@ class Builder {
  public:
   Builder(const TcpOptions& options, const std::vector<RosterEntry>& roster)
       : options_(options), roster_(roster), sockets_(roster.size()) {
-    for (auto& of_peer : sockets_) of_peer.resize(static_cast<std::size_t>(options.streams) + 1);
+    for (auto& of_peer : sockets_) of_peer.resize(static_cast<std::size_t>(connections()));
   }
 
   void connect(int to, Deadline deadline) {
     const RosterEntry& entry = roster_[static_cast<std::size_t>(to)];
     const std::string what =
         "connection from rank " + std::to_string(options_.rank) + " to " + describe(entry.name);
-    for (int stream = 0; stream <= options_.streams; ++stream)
+    for (int stream = 0; stream < connections(); ++stream)
       for (int attempt = 1; !socket(to, stream); ++attempt) try {
           socket(to, stream) = open(entry, stream, what, deadline);
         } catch (const PeerFailure&) {
@@ -62,7 +62,7 @@ class Builder {
   }
 
   bool arrived(int from, int stream, FileDescriptor fd) {
-    if (from <= options_.rank || from >= options_.world_size || stream < 0 || stream > options_.streams)
+    if (from <= options_.rank || from >= options_.world_size || stream < 0 || stream >= connections())
       return false;
     if (socket(from, stream)) return false;
     socket(from, stream) = std::move(fd);
@@ -72,7 +72,7 @@ class Builder {
   [[nodiscard]] std::vector<int> missing() {
     std::vector<int> ranks;
     for (int rank = options_.rank + 1; rank < options_.world_size; ++rank)
-      for (int stream = 0; stream <= options_.streams; ++stream)
+      for (int stream = 0; stream < connections(); ++stream)
         if (!socket(rank, stream)) {
           ranks.push_back(rank);
           break;
@@ -80,9 +80,11 @@ class Builder {
     return ranks;
   }
 
-  [[nodiscard]] Mesh finish() {
-    Mesh mesh{roster_[static_cast<std::size_t>(options_.rank)].name, options_.streams, false, {}};
-    mesh.peers.resize(roster_.size());
+  [[nodiscard]] std::unique_ptr<Mesh> finish() {
+    auto mesh = std::make_unique<Mesh>();
+    mesh->me = roster_[static_cast<std::size_t>(options_.rank)].name;
+    mesh->streams = options_.streams;
+    mesh->peers.resize(roster_.size());
     for (int rank = 0; rank < options_.world_size; ++rank) {
       if (rank == options_.rank) continue;
       auto peer = std::make_unique<Peer>();
@@ -93,13 +95,18 @@ class Builder {
         tune_data(socket(rank, stream).get());
         peer->data.add(std::move(socket(rank, stream)));
       }
-      mesh.peers[static_cast<std::size_t>(rank)] = std::move(peer);
+      tune_data(socket(rank, connections() - 1).get());
+      peer->messages = std::move(socket(rank, connections() - 1));
+      mesh->peers[static_cast<std::size_t>(rank)] = std::move(peer);
     }
     return mesh;
   }
 
  private:
   static constexpr int kAttempts = 5;
+
+  /// To one peer: control, data, messages.
+  [[nodiscard]] int connections() const { return options_.streams + 2; }
 
   /// A connection that has proven itself.
   [[nodiscard]] FileDescriptor open(const RosterEntry& entry, int stream, const std::string& what,
@@ -140,7 +147,8 @@ void accept_all(Builder& builder, Acceptor& acceptor, const std::vector<RosterEn
 
 }  // namespace
 
-Mesh connect_mesh(const TcpOptions& options, Store& store, const Failure& failure, Deadline deadline) {
+std::unique_ptr<Mesh> connect_mesh(const TcpOptions& options, Store& store, const Failure& failure,
+                                   Deadline deadline) {
   validate(options);
   const Listener listener = listen_on(options.bind_address);
   const RankName me{options.rank, printable(options.host_name.empty() ? host_name() : options.host_name),

@@ -1,13 +1,16 @@
-// A connection set between all ranks: one control link and `streams` data links to every peer.
+// A connection set between all ranks: one control link, `streams` data links and one for messages to every peer.
 //
 //   1. listen, publish address and a nonce in the store, read everybody's
 //   2. connect to every lower rank, streams in order, proving who we are on each connection
 //   3. accept every higher rank's connections
 //
-// Ranks wait for lower ranks only, so this cannot deadlock. One thread.
+// Ranks wait for lower ranks only, so this cannot deadlock. Connecting: one thread. Afterwards control and data links
+// belong to whoever holds `reading`.
 #pragma once
 
+#include <atomic>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -24,14 +27,16 @@ struct Peer {
   RankName name;
   std::unique_ptr<ControlLink> control;
   DataLinks data;
-  bool agreed = false;  ///< its frame of the operation under way has come and says the same as ours
+  FileDescriptor messages;  ///< send and recv (messages.h)
+  bool agreed = false;      ///< its frame of the operation under way has come and says the same as ours
 };
 
 struct Mesh {
   RankName me;
   int streams = 1;
-  bool heard_failure = false;                ///< a peer told of the failure: it has told everybody
   std::vector<std::unique_ptr<Peer>> peers;  ///< by rank; null for this one
+  std::mutex reading;                        ///< what arrives is taken in by one thread at a time
+  std::atomic<bool> heard_failure{false};    ///< a peer told of the failure: it has told everybody
 
   [[nodiscard]] int size() const { return static_cast<int>(peers.size()); }
   [[nodiscard]] Peer& peer(int rank) { return *peers[static_cast<std::size_t>(rank)]; }
@@ -39,7 +44,7 @@ struct Mesh {
 };
 
 /// Throws what TcpGroup::connect() says.
-[[nodiscard]] Mesh connect_mesh(const TcpOptions& options, Store& store, const Failure& failure,
-                                Deadline deadline);
+[[nodiscard]] std::unique_ptr<Mesh> connect_mesh(const TcpOptions& options, Store& store,
+                                                 const Failure& failure, Deadline deadline);
 
 }  // namespace ddp::host

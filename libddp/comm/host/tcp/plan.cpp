@@ -200,10 +200,8 @@ std::unique_ptr<Exchange> Planner::make() {
       return gather();
     case OpKind::kScatter:
       return scatter();
-    case OpKind::kSend:
-      return direct({Flow{op.peer, {input, bytes}, {}}}, bytes);
+    case OpKind::kSend:  // messages.h
     case OpKind::kRecv:
-      return direct({Flow{op.peer, {}, {output, bytes}}}, bytes);
     case OpKind::kBarrier:
       break;
   }

@@ -8,7 +8,7 @@
 namespace ddp::host {
 namespace {
 
-constexpr const char* kVersion = "ddp-tcp-1";
+constexpr const char* kVersion = "ddp-tcp-2";
 constexpr std::size_t kLongestLine = 512;
 
 std::string key_of(int rank) {

@@ -38,14 +38,8 @@ bool same_call(const Frame& a, const Frame& b) {
          a.sequence == b.sequence && (own_counts || a.count == b.count) && a.tag == b.tag;
 }
 
-std::string advice(const Frame& mine, const Frame& theirs) {
-  const auto kind = static_cast<OpKind>(mine.kind);
-  if (mine.kind == theirs.kind && (kind == OpKind::kSend || kind == OpKind::kRecv) &&
-      theirs.peer != mine.peer)
-    return ": both wait for each other; one of them must call " +
-           std::string(kind == OpKind::kSend ? "recv" : "send") + " first";
-  return ": all ranks must call the same operations in the same order with the same arguments";
-}
+constexpr const char* kAdvice =
+    ": all ranks must call the same operations in the same order with the same arguments";
 
 }  // namespace
 
@@ -92,7 +86,7 @@ std::optional<std::string> disagreement(const Frame& mine, const RankName& me, c
   if (same && expected.digest == theirs.digest) return std::nullopt;
   std::string text = describe(them) + " called " + describe(operation_of(theirs)) + "; " + describe(me) +
                      " called " + describe(operation_of(mine));
-  if (!same) return text + advice(mine, theirs);
+  if (!same) return text + kAdvice;
   return text + ": they differ in the counts of the ranks or in which ranks take part";
 }
 
