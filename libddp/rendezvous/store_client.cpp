@@ -27,6 +27,10 @@ class StoreClient final : public Store {
     reader_ = std::thread([this] { read_replies(); });
   }
   ~StoreClient() override {
+    if (connection_->is_forked()) {
+      reader_.detach();  // it did not come along
+      return;
+    }
     connection_->shutdown();  // ends the reader's wait
     reader_.join();
   }

@@ -33,7 +33,7 @@ handshake::Terms store_terms(const std::string& token) {
 }
 
 StoreConnection::StoreConnection(FileDescriptor socket, const std::string& token, Deadline deadline)
-    : socket_(std::move(socket)) {
+    : socket_(std::move(socket)), guard_({socket_.get()}) {
   const handshake::Terms terms = store_terms(token);
   const Digest session_key = run_client_handshake(socket_.get(), terms, deadline);
   if (terms.tls) secure(session_key, deadline);

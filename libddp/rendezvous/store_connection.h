@@ -16,6 +16,7 @@
 #include <ddp/deadline.h>
 
 #include "libddp/core/fd.h"
+#include "libddp/core/fork_guard.h"
 #include "libddp/rendezvous/handshake.h"
 #include "libddp/rendezvous/tls.h"
 
@@ -36,6 +37,8 @@ class StoreConnection {
   /// why the connection has ended.
   void receive(char* to, std::size_t size);
   void shutdown() noexcept;
+  /// Whether this process is a forked child of the one that connected.
+  [[nodiscard]] bool is_forked() const { return guard_.is_forked(); }
   [[nodiscard]] bool encrypted() const { return channel_ != nullptr; }
 
  private:
@@ -47,6 +50,7 @@ class StoreConnection {
   std::size_t receive_plain(char* to, std::size_t size);
 
   FileDescriptor socket_;
+  ForkGuard guard_;
   std::mutex channel_mutex_;
   std::unique_ptr<tls::Channel> channel_;  ///< null: in clear
 };

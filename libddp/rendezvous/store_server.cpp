@@ -20,6 +20,7 @@
 #include <ddp/rendezvous.h>
 
 #include "libddp/core/fd.h"
+#include "libddp/core/fork_guard.h"
 #include "libddp/rendezvous/connect.h"
 #include "libddp/rendezvous/env_reader.h"
 #include "libddp/rendezvous/store_connection.h"
@@ -60,6 +61,7 @@ class StoreServer::Impl : public StoreSession::Host {
     const std::scoped_lock lock(mutex_);
     return proven_;
   }
+  [[nodiscard]] bool is_forked() const { return guard_.is_forked(); }
   bool wait_below(std::size_t count, Deadline deadline) {
     std::unique_lock lock(mutex_);
     return changed_.wait_until(lock, deadline.at(), [&] { return proven_ <= count; });
@@ -93,6 +95,7 @@ class StoreServer::Impl : public StoreSession::Host {
   std::condition_variable changed_;
   std::size_t proven_ = 0;  ///< sessions that are no strangers
   std::thread thread_;
+  ForkGuard guard_;  ///< of the listening socket; sessions guard theirs
 };
 
 StoreServer::Impl::Impl(const StoreServerOptions& server_options) : Host(server_options) {
@@ -104,6 +107,7 @@ StoreServer::Impl::Impl(const StoreServerOptions& server_options) : Host(server_
                       "that anybody can join with DDP_ALLOW_INSECURE=1");
   if (store_terms(options.token).tls) tls = tls::make_context(tls::Role::kServer);
   local ? listen_local() : listen_tcp();
+  guard_.add(local ? local_acceptor_->native_handle() : tcp_acceptor_->native_handle());
   thread_ = std::thread([this] { run(); });
 }
 
@@ -248,7 +252,10 @@ void StoreServer::Impl::count_changed(int difference) {
 }
 
 StoreServer::StoreServer(const StoreServerOptions& options) : impl_(std::make_unique<Impl>(options)) {}
-StoreServer::~StoreServer() = default;
+StoreServer::~StoreServer() {
+  // In a forked child: the server is the parent's, its thread is not here, and its epoll set is shared.
+  if (impl_->is_forked()) (void)impl_.release();
+}
 std::uint16_t StoreServer::port() const {
   return impl_->port();
 }

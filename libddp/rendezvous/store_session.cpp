@@ -21,6 +21,7 @@ constexpr std::size_t kSlice = std::size_t{128} << 10;
 StoreSession::StoreSession(Host& host, Socket socket, std::uint64_t id)
     : host_(host),
       socket_(std::move(socket)),
+      guard_({socket_.native_handle()}),
       timer_(socket_.get_executor()),
       id_(id),
       handshake_(store_terms(host.options.token)) {}

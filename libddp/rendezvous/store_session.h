@@ -20,6 +20,7 @@
 
 #include <ddp/rendezvous.h>
 
+#include "libddp/core/fork_guard.h"
 #include "libddp/rendezvous/handshake.h"
 #include "libddp/rendezvous/store_state.h"
 #include "libddp/rendezvous/tls.h"
@@ -83,6 +84,7 @@ class StoreSession : public std::enable_shared_from_this<StoreSession> {
 
   Host& host_;
   Socket socket_;
+  ForkGuard guard_;
   asio::steady_timer timer_;
   std::uint64_t id_;
   handshake::ServerSide handshake_;

@@ -1,8 +1,11 @@
 // Ranks that are killed or stopped while they share memory with others. The victim is a forked process, the survivors
 // are threads.
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 
+#include <array>
 #include <filesystem>
 #include <latch>
 #include <mutex>
@@ -47,14 +50,18 @@ void PrintTo(const Row& row, std::ostream* out) {
   *out << Layout{row.hosts}.name() << ", victim " << row.victim;
 }
 
-Outcome after_signal(const Row& row, int number, std::chrono::nanoseconds timeout) {
+/// `before_reducing`: what the victim does once it has its communicator.
+Outcome after_signal(const Row& row, int number, std::chrono::nanoseconds timeout,
+                     const std::function<void(std::shared_ptr<Communicator>&)>& before_reducing = {}) {
   const Layout layout{row.hosts, timeout};
   const int ranks = layout.world_size();
   const auto store = std::make_shared<MemoryStore>();
   const ForkedRank victim(*store, [&](const std::shared_ptr<Store>& pipe) {
     auto options = options_of(layout, row.victim);
     options.timeout = std::chrono::seconds(60);
-    reduce_for_ever(*make_host_communicator(options, pipe), row.resident, [] {});
+    auto communicator = make_host_communicator(options, pipe);
+    if (before_reducing) before_reducing(communicator);
+    reduce_for_ever(*communicator, row.resident, [] {});
   });
   std::latch third(ranks - 1);
   Outcome outcome;
@@ -107,6 +114,49 @@ TEST_P(VictimTest, ThatIsKilledIsAPeerFailureOnAllOthersAtOnceAndLeavesNothing) 
                                          HasSubstr("all_reduce #"), HasSubstr("float32 x 200000"))));
   EXPECT_LT(outcome.took, std::chrono::seconds(30));
   EXPECT_EQ(shared_memory_files(), before);
+}
+
+TEST_P(VictimTest, ThatIsKilledIsNoticedThoughAChildOfItLivesOn) {
+  std::array<int, 2> ends{};
+  ASSERT_EQ(::pipe2(ends.data(), O_CLOEXEC), 0);
+  FileDescriptor child_ends(ends[0]), keep(ends[1]);
+  const Outcome outcome = after_signal(GetParam(), SIGKILL, std::chrono::seconds(60),
+                                       [&](std::shared_ptr<Communicator>& /*communicator*/) {
+                                         if (::fork() != 0) return;
+                                         ::signal(SIGPIPE, SIG_DFL);
+                                         keep.reset();
+                                         char end = 0;
+                                         (void)!::read(child_ends.get(), &end, 1);  // until the test ends
+                                         ::_exit(0);
+                                       });
+  EXPECT_THAT(outcome.errors, Each(AllOf(StartsWith("PeerFailure: "), HasSubstr("all_reduce #"))));
+  EXPECT_LT(outcome.took, std::chrono::seconds(30));
+}
+
+TEST_P(VictimTest, MayHaveChildrenThatEndAndCannotUseItsCommunicator) {
+  const Mapping shared(
+      ::mmap(nullptr, sizeof(int), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0), sizeof(int));
+  int& status = *reinterpret_cast<int*>(shared.data());
+  status = -1;
+  const Outcome outcome = after_signal(
+      GetParam(), SIGKILL, std::chrono::seconds(60), [&](std::shared_ptr<Communicator>& communicator) {
+        const pid_t child = ::fork();
+        if (child != 0) {
+          (void)::waitpid(child, &status, 0);
+          return;
+        }
+        ::alarm(20);
+        std::string said;
+        try {
+          communicator->barrier();
+        } catch (const Error& error) {
+          said = error.what();
+        }
+        communicator.reset();  // as a return from main would: neither hangs nor tells other ranks anything
+        ::_exit(said.find("was forked from that rank") == std::string::npos ? 1 : 0);
+      });
+  EXPECT_EQ(status, 0);
+  EXPECT_THAT(outcome.errors, Each(AllOf(StartsWith("PeerFailure: "), HasSubstr("all_reduce #"))));
 }
 
 TEST_P(VictimTest, ThatIsStoppedIsATimeoutThatNamesItOnAllOthers) {

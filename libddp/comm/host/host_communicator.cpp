@@ -61,6 +61,7 @@ HostCommunicator::HostCommunicator(HostCommunicatorOptions options, std::shared_
   if (link_.members.ranks.size() > 1) {
     shm_ = std::make_unique<ShmGroup>(link_.members, topology.names, failure_);
     lanes_ = std::make_unique<ShmLanes>(link_.members, topology.names, shm_->sync());
+    guard_.add(link_.members.lock_fd.get());
   }
   if (topology.hosts.size() > 1) {
     tcp_ = TcpGroup::connect({.rank = options_.rank,
@@ -71,12 +72,19 @@ HostCommunicator::HostCommunicator(HostCommunicatorOptions options, std::shared_
                               .host_name = topology.names[static_cast<std::size_t>(options_.rank)].host},
                              *store_, failure_, deadline);
     others_ = std::make_unique<OverTcp>(*tcp_);
+    for (const int fd : tcp_->descriptors()) guard_.add(fd);
     if (topology.hosts.size() < static_cast<std::size_t>(options_.world_size))
       hierarchical_ = std::make_unique<Hierarchical>(topology, link_.members, shm_.get(), *tcp_);
   }
 }
 
 HostCommunicator::~HostCommunicator() {
+  if (guard_.is_forked()) {
+    // The communicator is the parent's: what is shared with other ranks stays as it is.
+    (void)shm_.release();
+    (void)tcp_.release();
+    return;
+  }
   bool busy = !collective_executor_.idle();
   for (const auto& [lane, executor] : lane_executors_) busy = busy || !executor.idle();
   if (busy)
@@ -94,7 +102,17 @@ Allocation HostCommunicator::allocate(std::size_t bytes) {
   return {arena->base() + offset, bytes, std::move(owner)};
 }
 
+/// A child that took part would speak with its parent's voice.
+void HostCommunicator::require_own_process() const {
+  if (guard_.is_forked())
+    throw Error(
+        describe(link_.topology.names[static_cast<std::size_t>(rank())]) +
+        ": this process was forked from that rank and cannot use its communicator; start ranks with a "
+        "launcher, and fork before ddp::init()");
+}
+
 Work HostCommunicator::submit(Operation operation, bool async) {
+  require_own_process();
   failure_.check();
   if (shm_) shm_->sync().check_failure();
   operation.sequence = next_sequence(operation);
@@ -123,10 +141,9 @@ std::uint64_t HostCommunicator::next_sequence(const Operation& operation) {
   return is_point_to_point(operation.kind) ? ++messages_[{operation.kind, operation.peer}] : ++collectives_;
 }
 
-/// Messages within a host have threads of their own, so that a queued send cannot keep a queued recv from running.
+/// Messages have threads of their own, so that a queued send cannot keep a queued recv from running.
 SerialExecutor& HostCommunicator::executor_of(const Operation& operation) {
-  if (!is_point_to_point(operation.kind) || !lanes_ || lanes_->index_of(operation.peer) < 0)
-    return collective_executor_;
+  if (!is_point_to_point(operation.kind)) return collective_executor_;
   return lane_executors_[{operation.kind, operation.peer}];
 }
 
@@ -177,11 +194,13 @@ void HostCommunicator::fail(ErrorKind kind, const std::string& text) {
 }
 
 void HostCommunicator::abort(const std::string& reason) {
+  require_own_process();
   fail(ErrorKind::kAborted,
        describe(link_.topology.names[static_cast<std::size_t>(rank())]) + " aborted: " + reason);
 }
 
 void HostCommunicator::check_peer(int rank) {
+  require_own_process();
   failure_.check();
   // An operation in flight watches the peers itself, and owns the connections meanwhile.
   if (rank == this->rank() || !collective_executor_.idle()) return;

@@ -14,6 +14,7 @@
 #include "libddp/comm/host/shm/local_link.h"
 #include "libddp/comm/host/shm/shm_group.h"
 #include "libddp/comm/host/tcp/tcp_group.h"
+#include "libddp/core/fork_guard.h"
 
 namespace ddp::host {
 
@@ -42,6 +43,7 @@ class HostCommunicator final : public Communicator {
   void execute(const Operation& operation, bool spin);
   void dispatch(const Operation& operation, bool spin);
   void point_to_point(const Operation& operation, bool spin);
+  void require_own_process() const;
   void fail(ErrorKind kind, const std::string& text);
   [[nodiscard]] std::uint64_t next_sequence(const Operation& operation);
   [[nodiscard]] SerialExecutor& executor_of(const Operation& operation);
@@ -60,6 +62,7 @@ class HostCommunicator final : public Communicator {
   std::map<std::pair<OpKind, int>, std::uint64_t> messages_;  ///< sent to and received from each peer
   SerialExecutor collective_executor_;
   std::map<std::pair<OpKind, int>, SerialExecutor> lane_executors_;  ///< asynchronous send and recv, per lane
+  ForkGuard guard_;  ///< of everything by which other ranks see that this one lives
 };
 
 }  // namespace ddp::host

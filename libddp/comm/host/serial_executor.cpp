@@ -7,29 +7,35 @@ namespace ddp::host {
 void SerialExecutor::post(std::function<void()> task, std::function<void()> done) {
   pending_.fetch_add(1, std::memory_order_relaxed);
   {
-    const std::scoped_lock lock(mutex_);
-    tasks_.push_back({std::move(task), std::move(done)});
+    const std::scoped_lock lock(queue_->mutex);
+    queue_->tasks.push_back({std::move(task), std::move(done)});
     if (!thread_.joinable()) thread_ = std::thread([this] { loop(); });
   }
-  changed_.notify_one();
+  queue_->changed.notify_one();
 }
 
 void SerialExecutor::stop() {
-  {
-    const std::scoped_lock lock(mutex_);
-    stopping_ = true;
+  if (guard_.is_forked()) {
+    if (thread_.joinable()) thread_.detach();
+    (void)queue_.release();  // it counts the thread as waiting, so it cannot be destroyed
+    return;
   }
-  changed_.notify_one();
+  {
+    const std::scoped_lock lock(queue_->mutex);
+    queue_->stopping = true;
+  }
+  queue_->changed.notify_one();
   if (thread_.joinable()) thread_.join();
 }
 
 void SerialExecutor::loop() {
-  std::unique_lock lock(mutex_);
+  Queue& queue = *queue_;
+  std::unique_lock lock(queue.mutex);
   for (;;) {
-    changed_.wait(lock, [this] { return stopping_ || !tasks_.empty(); });
-    if (tasks_.empty()) return;
-    const Task task = std::move(tasks_.front());
-    tasks_.pop_front();
+    queue.changed.wait(lock, [&] { return queue.stopping || !queue.tasks.empty(); });
+    if (queue.tasks.empty()) return;
+    const Task task = std::move(queue.tasks.front());
+    queue.tasks.pop_front();
     lock.unlock();
     task.run();
     pending_.fetch_sub(1, std::memory_order_release);

@@ -7,8 +7,11 @@
 #include <condition_variable>
 #include <deque>
 #include <functional>
+#include <memory>
 #include <mutex>
 #include <thread>
+
+#include "libddp/core/fork_guard.h"
 
 namespace ddp::host {
 
@@ -21,22 +24,26 @@ class SerialExecutor {
   void post(std::function<void()> task, std::function<void()> done);
   /// Nothing is queued or running.
   [[nodiscard]] bool idle() const { return pending_.load(std::memory_order_acquire) == 0; }
-  /// Runs what is queued and joins; post() must not be called afterwards.
+  /// Runs what is queued and joins (in a forked child, where the thread is not: nothing); post() must not be called afterwards.
   void stop();
 
  private:
   void loop();
 
-  std::atomic<std::size_t> pending_{0};
-  std::mutex mutex_;
-  std::condition_variable changed_;
   struct Task {
     std::function<void()> run;
     std::function<void()> done;
   };
-  std::deque<Task> tasks_;
-  bool stopping_ = false;
+  struct Queue {
+    std::mutex mutex;
+    std::condition_variable changed;
+    std::deque<Task> tasks;
+    bool stopping = false;
+  };
+  std::atomic<std::size_t> pending_{0};
+  std::unique_ptr<Queue> queue_ = std::make_unique<Queue>();
   std::thread thread_;
+  ForkGuard guard_;
 };
 
 }  // namespace ddp::host

@@ -13,14 +13,19 @@
 
 #include "libddp/comm/host/reduce_kernels.h"
 #include "libddp/comm/host/tcp/engine.h"
+#include "libddp/comm/host/tcp/messages.h"
 #include "libddp/comm/host/tcp/plan.h"
 
 namespace ddp::host {
 
 class TcpGroup::Impl {
  public:
-  Impl(Mesh mesh, Failure& failure)
-      : mesh_(std::move(mesh)), failure_(failure), wake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+  Impl(std::unique_ptr<Mesh> mesh, Failure& failure)
+      : owner_(std::move(mesh)),
+        mesh_(*owner_),
+        failure_(failure),
+        wake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
+        messages_(mesh_, wake_.get()) {
     if (!wake_) throw Error(errno_message("cannot make an eventfd", errno));
   }
   ~Impl() { say_goodbye(); }
@@ -28,10 +33,12 @@ class TcpGroup::Impl {
   Impl& operator=(const Impl&) = delete;
 
   void run(const Operation& data, Team team, const Operation& of, std::uint64_t digest, const Check& check);
+  void run_message(const Operation& operation, const Check& check);
   void fail(ErrorKind kind, const std::string& text);
-  void poll_failures();
+  void poll_failures(const std::string& during);
   void check_peer(int rank);
   void while_waiting(const Operation& operation, int rank);
+  [[nodiscard]] std::string behind(const Operation& operation, int rank);
   [[nodiscard]] const Mesh& mesh() const { return mesh_; }
   [[nodiscard]] Team everybody() const;
   [[nodiscard]] Team subset(std::span<const int> ranks) const;
@@ -42,13 +49,17 @@ class TcpGroup::Impl {
   void tell(ErrorKind kind, const std::string& text);
   void say_goodbye() noexcept;
 
-  Mesh mesh_;
+  void hear_all(const std::string& during);
+
+  std::unique_ptr<Mesh> owner_;
+  Mesh& mesh_;
   Failure& failure_;
   FileDescriptor wake_;
   std::atomic<bool> told_{false};
   std::uint64_t reported_ =
       0;  ///< sequence number of the last operation whose wait was told by while_waiting()
   Slots slots_;
+  Messages messages_;
 };
 
 namespace {
@@ -107,9 +118,24 @@ void TcpGroup::Impl::run(const Operation& data, Team team, const Operation& of, 
                          const Check& check) {
   guarded([&] {
     if (team.size() == 1) return run_alone(data);
+    const std::lock_guard reading(mesh_.reading);
     slots_.trim();
     const auto exchange = plan(data, std::move(team), mesh_.streams, slots_);
     Engine(mesh_, failure_, wake_.get(), of, digest, check).drive(*exchange);
+  });
+}
+
+void TcpGroup::Impl::run_message(const Operation& operation, const Check& check) {
+  const std::string during = " in " + describe(operation);
+  guarded([&] {
+    const auto look_around = [&] {
+      failure_.check();
+      check();
+      // Who holds it looks around itself.
+      if (const std::unique_lock reading(mesh_.reading, std::try_to_lock); reading) hear_all(during);
+    };
+    operation.kind == OpKind::kSend ? messages_.send(operation, look_around)
+                                    : messages_.recv(operation, look_around);
   });
 }
 
@@ -131,28 +157,40 @@ void TcpGroup::Impl::tell(ErrorKind kind, const std::string& text) {
     if (peer) peer->control->send(frame, std::as_bytes(std::span(text.data(), size)));
 }
 
-void TcpGroup::Impl::poll_failures() {
+/// Needs `reading`.
+void TcpGroup::Impl::hear_all(const std::string& during) {
+  for (const auto& peer : mesh_.peers)
+    if (peer && !peer->control->closed()) hear_failures(mesh_, failure_, *peer, during);
+}
+
+void TcpGroup::Impl::poll_failures(const std::string& during) {
   guarded([&] {
-    for (const auto& peer : mesh_.peers)
-      if (peer && !peer->control->closed()) hear_failures(mesh_, failure_, *peer, "");
+    const std::lock_guard reading(mesh_.reading);
+    hear_all(during);
   });
 }
 
 void TcpGroup::Impl::while_waiting(const Operation& operation, int rank) {
-  poll_failures();
+  poll_failures(" in " + describe(operation));
   if (reported_ == operation.sequence || operation.deadline.remaining() > operation.deadline.timeout() / 2)
     return;
   reported_ = operation.sequence;
   report_waiting(mesh_, wire::frame_of(operation, 0), rank);
 }
 
+std::string TcpGroup::Impl::behind(const Operation& operation, int rank) {
+  const std::lock_guard reading(mesh_.reading);
+  return follow_reports(mesh_, wire::frame_of(operation, 0), rank);
+}
+
 void TcpGroup::Impl::check_peer(int rank) {
-  poll_failures();
-  const Peer& peer = mesh_.peer(rank);
-  if (peer.control->left())
-    guarded([&] {
+  guarded([&] {
+    const std::lock_guard reading(mesh_.reading);
+    hear_all("");
+    const Peer& peer = mesh_.peer(rank);
+    if (peer.control->left())
       throw PeerFailure(describe(mesh_.me) + ": " + describe(peer.name) + " has closed its communicator");
-    });
+  });
 }
 
 void TcpGroup::Impl::say_goodbye() noexcept {
@@ -184,6 +222,7 @@ void TcpGroup::run(const Operation& operation, const Check& check) {
   if (pair && (operation.peer < 0 || operation.peer >= team.size() || operation.peer == team.me))
     throw Error(std::string(to_string(operation.kind)) + ": there is no peer " +
                 std::to_string(operation.peer));
+  if (pair) return impl_->run_message(operation, check);
   impl_->run(operation, std::move(team), operation, digest_of_counts(operation), check);
 }
 
@@ -204,18 +243,29 @@ void TcpGroup::fail(ErrorKind kind, const std::string& text) {
   impl_->fail(kind, text);
 }
 void TcpGroup::poll_failures() {
-  impl_->poll_failures();
+  impl_->poll_failures("");
 }
 
 void TcpGroup::while_waiting(const Operation& operation, int rank) {
   impl_->while_waiting(operation, rank);
 }
 std::string TcpGroup::behind(const Operation& operation, int rank) const {
-  return follow_reports(impl_->mesh(), wire::frame_of(operation, 0), rank);
+  return impl_->behind(operation, rank);
 }
 
 void TcpGroup::check_peer(int rank) {
   impl_->check_peer(rank);
+}
+
+std::vector<int> TcpGroup::descriptors() const {
+  std::vector<int> result;
+  for (const auto& peer : impl_->mesh().peers) {
+    if (!peer) continue;
+    result.push_back(peer->control->fd());
+    for (int stream = 0; stream < peer->data.streams(); ++stream) result.push_back(peer->data.fd(stream));
+    result.push_back(peer->messages.get());
+  }
+  return result;
 }
 
 const std::string& TcpGroup::host_of(int rank) const {

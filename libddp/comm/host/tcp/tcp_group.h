@@ -3,10 +3,11 @@
 //   auto group = host::TcpGroup::connect({.rank = r, .world_size = n, .token = t}, store, failure, deadline);
 //   group->run(operation, [&] { failure.check(); });
 //
-// Every pair of ranks keeps one control connection (what each operation is, small data, failures) and
-// `streams` data connections. docs/host-tcp.md describes the bytes.
+// Every pair of ranks keeps one control connection (what each operation is, small data, failures), `streams` data
+// connections, and one for send and recv. docs/host-tcp.md describes the bytes.
 //
-// connect, run and all_reduce_among: one thread at a time. fail(): any thread. Errors of run() are recorded in Failure,
+// connect, run and all_reduce_among: one thread at a time. run() of send and recv: besides, one thread at a time for each
+// peer and direction. fail() and what looks for failures: any thread. Errors of run() are recorded in Failure,
 // told to all ranks and thrown: TimeoutError, PeerFailure, MismatchError, Aborted, Error (bytes that make no sense),
 // each naming ranks, hosts, operation and sequence number. After the first one every call throws it again.
 #pragma once
@@ -16,6 +17,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <vector>
 
 #include <ddp/communicator.h>
 #include <ddp/deadline.h>
@@ -73,6 +75,8 @@ class TcpGroup {
   void check_peer(int rank);
 
   [[nodiscard]] const std::string& host_of(int rank) const;
+  /// Of all connections.
+  [[nodiscard]] std::vector<int> descriptors() const;
 
  private:
   class Impl;
