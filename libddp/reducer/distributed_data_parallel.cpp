@@ -17,8 +17,8 @@ namespace ddp {
 namespace {
 
 /// Named parameters in registration order; a tensor that several modules share is listed once, under its first name.
-std::vector<NamedParameter> distinct_parameters(const torch::nn::Module& module) {
-  std::vector<NamedParameter> result;
+std::vector<NamedTensor> distinct_parameters(const torch::nn::Module& module) {
+  std::vector<NamedTensor> result;
   std::unordered_set<const c10::TensorImpl*> seen;
   for (const auto& item : module.named_parameters()) {
     if (item.value().defined() && seen.insert(item.value().unsafeGetTensorImpl()).second)
@@ -33,10 +33,16 @@ std::size_t mebibytes(double value, const char* name) {
   return static_cast<std::size_t>(value * (1 << 20));
 }
 
-std::vector<at::Tensor> defined_buffers(const torch::nn::Module& module) {
+std::vector<NamedTensor> defined_buffers(const torch::nn::Module& module) {
+  std::vector<NamedTensor> result;
+  for (const auto& item : module.named_buffers())
+    if (item.value().defined()) result.push_back({item.key(), item.value()});
+  return result;
+}
+
+std::vector<at::Tensor> tensors_of(const std::vector<NamedTensor>& named) {
   std::vector<at::Tensor> result;
-  for (const auto& buffer : module.buffers())
-    if (buffer.defined()) result.push_back(buffer);
+  for (const auto& [name, tensor] : named) result.push_back(tensor);
   return result;
 }
 
@@ -49,13 +55,12 @@ DataParallelBase::DataParallelBase(std::shared_ptr<torch::nn::Module> module, co
       broadcast_buffers_(options.broadcast_buffers) {
   const BucketLimits limits{mebibytes(options.first_bucket_mb, "first_bucket_mb"),
                             mebibytes(options.bucket_cap_mb, "bucket_cap_mb")};
-  std::vector<NamedParameter> parameters = distinct_parameters(*module_);
-  verify_parameters(parameters, *communicator_);
-  std::vector<at::Tensor> state = defined_buffers(*module_);
-  for (const NamedParameter& parameter : parameters) state.push_back(parameter.tensor);
-  broadcast_tensors(state, *communicator_, 0);
-  std::erase_if(parameters,
-                [](const NamedParameter& parameter) { return !parameter.tensor.requires_grad(); });
+  std::vector<NamedTensor> parameters = distinct_parameters(*module_);
+  std::vector<NamedTensor> state = defined_buffers(*module_);
+  verify_module(parameters, state, *communicator_);
+  state.insert(state.end(), parameters.begin(), parameters.end());
+  broadcast_tensors(tensors_of(state), *communicator_, 0);
+  std::erase_if(parameters, [](const NamedTensor& parameter) { return !parameter.tensor.requires_grad(); });
   if (parameters.empty())
     throw ConfigError(
         "the module has no parameter that requires a gradient: there is nothing for DistributedDataParallel "
@@ -67,8 +72,11 @@ DataParallelBase::~DataParallelBase() = default;
 
 void DataParallelBase::before_forward() {
   reducer_->prepare();
-  if (broadcast_buffers_ && c10::GradMode::is_enabled() && module_->is_training() && reducer_->sync())
-    broadcast_tensors(defined_buffers(*module_), *communicator_, 0);
+  if (!broadcast_buffers_ || !c10::GradMode::is_enabled() || !module_->is_training() || !reducer_->sync())
+    return;
+  std::vector<at::Tensor> buffers = module_->buffers();  // no names: every step comes here
+  std::erase_if(buffers, [](const at::Tensor& buffer) { return !buffer.defined(); });
+  broadcast_tensors(buffers, *communicator_, 0);
 }
 
 DataParallelBase::NoSync DataParallelBase::no_sync() {

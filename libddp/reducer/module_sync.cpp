@@ -17,10 +17,10 @@ namespace {
 
 constexpr int64_t kChunkBytes = 32 << 20;
 
-std::string describe(const NamedParameter& parameter) {
+std::string describe(const NamedTensor& named) {
   std::ostringstream text;
-  text << "'" << parameter.name << "' " << c10::toString(parameter.tensor.scalar_type()) << " "
-       << parameter.tensor.sizes() << (parameter.tensor.requires_grad() ? " requires_grad" : " frozen");
+  text << "'" << named.name << "' " << c10::toString(named.tensor.scalar_type()) << " "
+       << named.tensor.sizes();
   return text.str();
 }
 
@@ -52,12 +52,15 @@ std::string difference(const std::string& zero, const std::string& other, int ra
   const auto a = lines(zero), b = lines(other);
   for (std::size_t i = 0; i < std::max(a.size(), b.size()); ++i) {
     if (i < a.size() && i < b.size() && a[i] == b[i]) continue;
-    return "parameter " + std::to_string(i) + " differs between ranks: rank 0 has " +
-           (i < a.size() ? a[i] : "none") + ", rank " + std::to_string(rank) + " has " +
-           (i < b.size() ? b[i] : "none") + " (" + std::to_string(a.size()) + " and " +
-           std::to_string(b.size()) + " parameters). Build the same module on every rank.";
+    const auto entry = [i](const std::vector<std::string>& list) {
+      return i < list.size() ? list[i] : "nothing";
+    };
+    return "the module differs between ranks: rank 0 has " + entry(a) + " where rank " +
+           std::to_string(rank) + " has " + entry(b) + " (entry " + std::to_string(i) + " of " +
+           std::to_string(a.size()) + " and " + std::to_string(b.size()) +
+           " parameters and buffers). Build the same module on every rank.";
   }
-  return "parameter lists differ between rank 0 and rank " + std::to_string(rank);
+  return "the module differs between rank 0 and rank " + std::to_string(rank);
 }
 
 /// `buffer` has room for exactly these tensors.
@@ -92,9 +95,13 @@ void broadcast_group(const std::vector<at::Tensor>& tensors, Communicator& commu
 
 }  // namespace
 
-void verify_parameters(std::span<const NamedParameter> parameters, Communicator& communicator) {
+void verify_module(std::span<const NamedTensor> parameters, std::span<const NamedTensor> buffers,
+                   Communicator& communicator) {
   std::string mine;
-  for (const NamedParameter& parameter : parameters) mine += describe(parameter) + "\n";
+  for (const auto& parameter : parameters)
+    mine += "parameter " + describe(parameter) +
+            (parameter.tensor.requires_grad() ? " requires_grad\n" : " frozen\n");
+  for (const auto& buffer : buffers) mine += "buffer " + describe(buffer) + "\n";
   const auto all = all_gather_strings(mine, communicator);
   for (int rank = 1; rank < communicator.size(); ++rank)
     if (all[rank] != all[0]) throw MismatchError(difference(all[0], all[rank], rank));

@@ -12,9 +12,10 @@
 
 namespace ddp {
 
-/// Compares count, names, shapes, dtypes and requires_grad with rank 0. Throws MismatchError, on every rank
-/// alike, that names the first parameter that differs and shows both sides. Collective.
-void verify_parameters(std::span<const NamedParameter> parameters, Communicator& communicator);
+/// Compares count, names, shapes and dtypes, of parameters also requires_grad, with rank 0. Throws MismatchError, on
+/// every rank alike, that names the first one that differs and shows both sides. Collective.
+void verify_module(std::span<const NamedTensor> parameters, std::span<const NamedTensor> buffers,
+                   Communicator& communicator);
 
 /// Root's values into every rank's tensors, many at a time through one buffer. Any strides; CPU. Collective.
 void broadcast_tensors(std::span<const at::Tensor> tensors, Communicator& communicator, int root);

@@ -10,7 +10,7 @@
 
 namespace ddp {
 
-std::shared_ptr<Reducer> Reducer::create(std::vector<NamedParameter> parameters,
+std::shared_ptr<Reducer> Reducer::create(std::vector<NamedTensor> parameters,
                                          std::shared_ptr<Communicator> communicator,
                                          const BucketLimits& limits) {
   std::shared_ptr<Reducer> reducer(new Reducer(std::move(parameters), std::move(communicator), limits));
@@ -22,10 +22,10 @@ std::shared_ptr<Reducer> Reducer::create(std::vector<NamedParameter> parameters,
   return reducer;
 }
 
-Reducer::Reducer(std::vector<NamedParameter> parameters, std::shared_ptr<Communicator> communicator,
+Reducer::Reducer(std::vector<NamedTensor> parameters, std::shared_ptr<Communicator> communicator,
                  const BucketLimits& limits)
     : communicator_(std::move(communicator)), limits_(limits) {
-  for (NamedParameter& parameter : parameters) {
+  for (NamedTensor& parameter : parameters) {
     names_.push_back(std::move(parameter.name));
     parameters_.push_back(std::move(parameter.tensor));
   }

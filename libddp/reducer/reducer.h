@@ -29,8 +29,8 @@
 
 namespace ddp {
 
-/// A parameter that takes part: requires a gradient, listed once though modules may share it.
-struct NamedParameter {
+/// A parameter or buffer, and what the module calls it.
+struct NamedTensor {
   std::string name;
   at::Tensor tensor;
 };
@@ -45,7 +45,7 @@ struct BucketOrder {
 /// it with create().
 class Reducer : public std::enable_shared_from_this<Reducer> {
  public:
-  [[nodiscard]] static std::shared_ptr<Reducer> create(std::vector<NamedParameter> parameters,
+  [[nodiscard]] static std::shared_ptr<Reducer> create(std::vector<NamedTensor> parameters,
                                                        std::shared_ptr<Communicator> communicator,
                                                        const BucketLimits& limits);
 
@@ -65,7 +65,7 @@ class Reducer : public std::enable_shared_from_this<Reducer> {
   void set_order(BucketOrder order);
 
  private:
-  Reducer(std::vector<NamedParameter> parameters, std::shared_ptr<Communicator> communicator,
+  Reducer(std::vector<NamedTensor> parameters, std::shared_ptr<Communicator> communicator,
           const BucketLimits& limits);
 
   void on_gradient(int index);

@@ -353,7 +353,7 @@ TEST_P(DataParallel, AGradientIsAViewOfItsBucketAndStaysOne) {
   EXPECT_THAT(errors, Each(IsEmpty()));
 }
 
-TEST(DataParallelMismatch, NamesTheFirstParameterThatDiffersAndBothSides) {
+TEST(DataParallelMismatch, NamesTheFirstParameterOrBufferThatDiffersAndBothSides) {
   using Change = std::function<void(MlpImpl&)>;
   const std::vector<std::pair<Change, std::vector<std::string>>> changes = {
       {[](MlpImpl& m) { m.second = m.replace_module("second", torch::nn::Linear(32, 31)); },
@@ -362,6 +362,8 @@ TEST(DataParallelMismatch, NamesTheFirstParameterThatDiffersAndBothSides) {
       {[](MlpImpl& m) { m.first->bias.requires_grad_(false); }, {"'first.bias'", "requires_grad", "frozen"}},
       {[](MlpImpl& m) { m.register_parameter("extra", torch::zeros({2})); },
        {"'extra'", "6 and 7 parameters"}},
+      {[](MlpImpl& m) { m.register_buffer("mean", torch::zeros({2})); },
+       {"buffer 'mean' Float [2]", "6 and 7 parameters and buffers"}},
   };
   for (const auto& [change, texts] : changes) {
     const auto errors = run_contexts({.hosts = {3}}, [&](const Context& context) {

@@ -38,8 +38,8 @@ class Reducer;
 class DataParallelBase : public Stateful {
  public:
   /// Collective: compares the modules of all ranks and sends rank 0's parameters and buffers to all. Throws
-  /// MismatchError, on every rank alike, that names the first parameter that differs (name, shape, dtype,
-  /// requires_grad), and ConfigError when no parameter requires a gradient or an option is out of range. Freeze
+  /// MismatchError, on every rank alike, that names the first parameter or buffer that differs (name, shape,
+  /// dtype, requires_grad), and ConfigError when no parameter requires a gradient or an option is out of range. Freeze
   /// parameters before, not after.
   DataParallelBase(std::shared_ptr<torch::nn::Module> module, const Context& context,
                    const DistributedDataParallelOptions& options);
