@@ -76,8 +76,9 @@ class Agent {
       if (outcome.failure) supervisor_.say(describe(*outcome.failure, host_name()));
       if (!reason_.empty()) supervisor_.say("ddprun: " + reason_ + "\n");
       reason_.clear();
+      if (outcome.failure && forbids_restart(outcome.failure->wait_status)) again_ = false;
       if (outcome.kind != Outcome::kFailed || !again_ || attempt_ >= options_.max_restarts)
-        return outcome.code;
+        return outcome.code == 0 && supervisor_.lost_output() ? 1 : outcome.code;
       supervisor_.say("ddprun: restarting all workers, restart " + std::to_string(attempt_ + 1) + " of " +
                       std::to_string(options_.max_restarts) + "\n");
     }
@@ -119,7 +120,7 @@ class Agent {
     const auto tell = [this](const Failure& failure) {
       const std::string what = "rank " + std::to_string(failure.rank) + " on " + host_name() +
                                " failed first: " + describe_status(failure.wait_status);
-      nodes_->end_attempt({exit_code(failure.wait_status), true, what});
+      nodes_->end_attempt({exit_code(failure.wait_status), !forbids_restart(failure.wait_status), what});
     };
     try {
       Outcome outcome = supervisor_.run(attempt(port), token_file_.get(), nodes_->over_fd(), tell);

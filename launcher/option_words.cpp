@@ -157,8 +157,10 @@ Workers find RANK, LOCAL_RANK, WORLD_SIZE, LOCAL_WORLD_SIZE, GROUP_RANK, MASTER_
 of torchrun's variables. Only the first worker of a node reads ddprun's standard input.
 
 Exit code: 0 when every worker returned 0; otherwise that of the worker that failed first, 128 + signal when a
-signal ended it or ddprun; 2 bad options; 126, 127 the program cannot be started. With several nodes all return
-the same.
+signal ended it or ddprun; 2 bad options; 126, 127 the program cannot be started; 1 when output was lost
+(a full disk) though all went well. With several nodes all return
+the same. A worker that returns 78 (EX_CONFIG; ddp::kExitDoNotRestart) is not restarted: it says that it would not
+help.
 
 Signals: SIGTERM, SIGINT, SIGQUIT and SIGHUP go to all workers and end the job, a second one kills at once;
 SIGUSR1 and SIGUSR2 are passed on. When ddprun returns, no process that a worker started is left, however it was

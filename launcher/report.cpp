@@ -7,6 +7,8 @@
 #include <csignal>
 #include <cstdio>
 
+#include <ddp/exit_code.h>
+
 #include "libddp/core/fd.h"
 
 namespace ddp::launcher {
@@ -18,6 +20,10 @@ std::string signal_name(int signal) {
 
 int exit_code(int wait_status) {
   return WIFSIGNALED(wait_status) ? 128 + WTERMSIG(wait_status) : WEXITSTATUS(wait_status);
+}
+
+bool forbids_restart(int wait_status) {
+  return WIFEXITED(wait_status) && WEXITSTATUS(wait_status) == kExitDoNotRestart;
 }
 
 std::string describe_status(int wait_status) {
@@ -38,6 +44,8 @@ std::string describe(const Failure& failure, const std::string& host) {
         "more memory or use less\n";
   if (!failure.stderr_tail.empty()) text += "ddprun: last lines of its stderr:\n";
   for (const auto& line : failure.stderr_tail) text += "ddprun:   " + line + "\n";
+  if (forbids_restart(failure.wait_status))
+    text += "ddprun: by that exit code it says that a restart would not help, so there is none\n";
   return text;
 }
 
@@ -47,6 +55,10 @@ std::string describe_start_error(const std::string& program, int error) {
     text += program.find('/') == std::string::npos
                 ? ". It is not on PATH; a program in this folder is './" + program + "'."
                 : ". Is the path right on this node, and the interpreter its first line names?";
+  if (error == ETIMEDOUT)
+    text +=
+        ". A minute after its fork the process had not become the program: was it stopped, or does the file "
+        "system hang?";
   if (error == ENOEXEC)
     text += ". It is neither a program for this machine nor a script whose first line names its interpreter.";
   if (error == EACCES)

@@ -21,6 +21,8 @@ struct Failure {
 [[nodiscard]] std::string signal_name(int signal);
 /// What a shell would show: the exit code, or 128 + signal.
 [[nodiscard]] int exit_code(int wait_status);
+/// Whether the worker says that another attempt would not help (ddp::kExitDoNotRestart).
+[[nodiscard]] bool forbids_restart(int wait_status);
 /// "exit code 3" or "killed by SIGSEGV (core dumped)".
 [[nodiscard]] std::string describe_status(int wait_status);
 /// Several lines, each ending in a newline.

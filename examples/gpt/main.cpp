@@ -4,11 +4,13 @@
 #include <algorithm>
 #include <cstdio>
 #include <exception>
+#include <optional>
 #include <thread>
 
 #include <c10/util/Exception.h>
 #include <ddp/ddp.h>
 #include <ddp/error.h>
+#include <ddp/exit_code.h>
 
 #include "examples/gpt/options.h"
 #include "examples/gpt/trainer.h"
@@ -38,21 +40,30 @@ int train(const gpt::Options& options) {
   return gpt::Trainer(options, context).run();
 }
 
+constexpr int kBadOptions = 2;
+
+std::optional<gpt::Options> options_of(int argc, char** argv, int& code) {
+  try {
+    return gpt::parse(argc, argv);
+  } catch (const ddp::ConfigError& error) {
+    code = fail(error.what(), kBadOptions);
+    return std::nullopt;
+  }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   try {
-    const auto options = gpt::parse(argc, argv);
-    const int code = options ? train(*options) : 0;
+    int code = 0;
+    if (const auto options = options_of(argc, argv, code)) code = train(*options);
     // Who redirected the output to a full disk would otherwise believe that nothing was said.
     return std::fflush(stdout) == 0 && std::ferror(stdout) == 0
                ? code
                : fail("standard output could not be written", 1);
-  } catch (const ddp::ConfigError& error) {
-    return fail(error.what(), 2);
   } catch (const c10::Error& error) {
     return fail(error.what_without_backtrace(), 1);
   } catch (const std::exception& error) {
-    return fail(error.what(), 1);
+    return fail(error.what(), ddp::exit_code(error));
   }
 }

@@ -24,8 +24,10 @@ Starting it
   ddprun --nproc-per-node 2 --max-restarts 3 gpt --checkpoint runs/a       two ranks, restarted and resumed by themselves
   mpirun -n 2 gpt          torchrun --no-python --nproc-per-node 2 gpt     srun -n 2 gpt     a PyTorchJob: command: [gpt]
 
-Exit code: 0 done; 2 bad options; 1 anything else; 143 stopped by SIGTERM and saved (start it again to go on):
-one rank at its next step, several ranks at the next step that --checkpoint-every names.
+Exit code: 0 done; 2 bad options; 78 starting it again does not help (the environment contradicts itself, the
+checkpoint is of another model, another job took it over), which ddprun respects; 143 stopped by SIGTERM and saved:
+start it again to go on (one rank saves at its next step, several ranks at the next step that --checkpoint-every
+names); 1 anything else.
 )";
 
 cxxopts::Options make_parser() {

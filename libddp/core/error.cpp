@@ -1,4 +1,5 @@
 #include <ddp/error.h>
+#include <ddp/exit_code.h>
 
 namespace ddp {
 
@@ -52,6 +53,12 @@ void throw_error(ErrorKind kind, const std::string& message) {
       break;
   }
   throw Error(message);
+}
+
+int exit_code(const std::exception& error) noexcept {
+  const auto* ours = dynamic_cast<const Error*>(&error);
+  if (ours == nullptr) return 1;
+  return ours->kind() == ErrorKind::kConfig || ours->kind() == ErrorKind::kFencedOut ? kExitDoNotRestart : 1;
 }
 
 }  // namespace ddp

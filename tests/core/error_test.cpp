@@ -1,4 +1,5 @@
 #include <ddp/error.h>
+#include <ddp/exit_code.h>
 
 #include <gtest/gtest.h>
 
@@ -20,6 +21,13 @@ TEST(Error, EachKindIsCaughtAsItsOwnClass) {
   EXPECT_THROW(throw_error(ErrorKind::kConfig, ""), ConfigError);
   EXPECT_THROW(throw_error(ErrorKind::kFencedOut, ""), FencedOut);
   EXPECT_THROW(throw_error(ErrorKind::kMismatch, ""), MismatchError);
+}
+
+TEST(Error, ExitCodesTellWhetherStartingAgainHelps) {
+  EXPECT_EQ(exit_code(ConfigError("")), kExitDoNotRestart);
+  EXPECT_EQ(exit_code(FencedOut("")), kExitDoNotRestart);
+  EXPECT_EQ(exit_code(PeerFailure("")), 1);
+  EXPECT_EQ(exit_code(std::runtime_error("")), 1);
 }
 
 }  // namespace

@@ -56,6 +56,15 @@ TEST(DdprunNodes, RestartTogetherWhenAWorkerFailsAnywhere) {
   EXPECT_THAT(one->err(), HasSubstr("rank 3 failed first"));
 }
 
+TEST(DdprunNodes, DoNotRestartWhenAWorkerSaysThatItWouldNotHelp) {
+  Nodes nodes(2, {"--max-restarts=5"});
+  const auto zero = nodes.start(0, {"sleep", "1000"});
+  const auto one = nodes.start(1, {"sh", "-c", "exit 78"});
+  EXPECT_EQ(zero->wait(), 78);
+  EXPECT_EQ(one->wait(), 78);
+  for (auto* node : {zero.get(), one.get()}) EXPECT_EQ(count(node->err(), "restarting"), 0);
+}
+
 TEST(DdprunNodes, AgreeOnTheExitCodeWhenRestartsAreUsedUp) {
   Nodes nodes(3, {"--max-restarts=1"});
   std::vector<std::unique_ptr<DdprunProcess>> all;

@@ -63,6 +63,14 @@ TEST(DdprunRestarts, KillAWorkerThatIgnoresSigterm) {
   EXPECT_TRUE(job.nothing_left());
 }
 
+TEST(DdprunRestarts, NotWhenAWorkerSaysThatItWouldNotHelp) {
+  DdprunProcess job(
+      {"--nproc-per-node=2", "--max-restarts=5", "sh", "-c", "[ $RANK = 1 ] && exit 78; sleep 1000"});
+  EXPECT_EQ(job.wait(), 78);
+  EXPECT_EQ(count(job.err(), "restarting"), 0);
+  EXPECT_THAT(job.err(), HasSubstr("says that a restart would not help"));
+}
+
 TEST(DdprunRestarts, NotAfterASignalToDdprun) {
   DdprunProcess job({"--nproc-per-node=2", "--max-restarts=5", TEST_WORKER, "tell"});
   ASSERT_TRUE(job.saw("ready", 2));

@@ -46,7 +46,4 @@ class Context {
   std::shared_ptr<const Parts> parts_;
 };
 
-/// What a preempted or retried program returns: 128 + SIGTERM, which PyTorchJob's ExitCode policy retries.
-inline constexpr int kExitPreempted = 143;
-
 }  // namespace ddp

@@ -9,5 +9,6 @@
 #include <ddp/deadline.h>
 #include <ddp/distributed_data_parallel.h>
 #include <ddp/error.h>
+#include <ddp/exit_code.h>
 #include <ddp/init.h>
 #include <ddp/log.h>
