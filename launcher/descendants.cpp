@@ -32,6 +32,8 @@ std::set<pid_t> children() {
   std::set<pid_t> found;
   const pid_t self = ::getpid();
   std::error_code ignored;  // a process may vanish while the folder is read
+  // The /proc of another pid namespace would name processes that are none of ours.
+  if (std::filesystem::read_symlink("/proc/self", ignored) != std::to_string(self)) return found;
   for (const auto& entry : std::filesystem::directory_iterator("/proc", ignored)) {
     const std::string name = entry.path().filename();
     if (name.find_first_not_of("0123456789") == std::string::npos && parent_of(name) == self)

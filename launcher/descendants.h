@@ -9,7 +9,7 @@
 
 namespace ddp::launcher {
 
-/// Children of this process, zombies included.
+/// Children of this process, zombies included; none where /proc is not mounted or belongs to another pid namespace.
 [[nodiscard]] std::set<pid_t> children();
 
 }  // namespace ddp::launcher

@@ -275,6 +275,11 @@ void Supervisor::say(const std::string& text) {
   drain();
 }
 
+bool Supervisor::lost_output() const {
+  const auto lost = [](const OutputSink& sink) { return sink.error() != 0 && sink.error() != EPIPE; };
+  return lost(out_) || lost(err_);
+}
+
 bool Supervisor::wait_for(int fd) {
   over_elsewhere_ = false;
   for (const int stops = stops_; !over_elsewhere_ && stops_ == stops;) step(fd, {});

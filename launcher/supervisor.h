@@ -58,6 +58,8 @@ class Supervisor {
   /// A message of ddprun itself, in order with what workers wrote to stderr. Returns when it is written, or
   /// nobody reads.
   void say(const std::string& text);
+  /// Whether output was lost for another reason than a reader that left (a full disk).
+  [[nodiscard]] bool lost_output() const;
   /// Waits, between attempts, until `fd` is readable; false when a signal to end comes first.
   [[nodiscard]] bool wait_for(int fd);
   /// Whether a signal has told ddprun to end.

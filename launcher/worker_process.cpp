@@ -1,13 +1,16 @@
 #include "launcher/worker_process.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <array>
 #include <cerrno>
+#include <csignal>
 
+#include <ddp/deadline.h>
 #include <ddp/error.h>
 
 namespace ddp::launcher {
@@ -68,8 +71,17 @@ struct Child {
   }
 };
 
-/// The error pipe closes by itself when exec succeeds.
+/// From fork to exec it takes milliseconds, seconds when the program lies on a slow file system.
+constexpr std::chrono::minutes kStartTime{1};
+
+/// The error pipe closes by itself when exec succeeds. ETIMEDOUT: the worker did not come that far.
 int read_start_error(int fd) {
+  const Deadline deadline = Deadline::in(kStartTime);
+  pollfd entry{fd, POLLIN, 0};
+  int ready = 0;
+  do ready = ::poll(&entry, 1, deadline.remaining_ms());
+  while (ready < 0 && errno == EINTR);
+  if (ready == 0) return ETIMEDOUT;
   int error = 0;
   ssize_t n = 0;
   do n = ::read(fd, &error, sizeof(error));
@@ -98,6 +110,7 @@ WorkerProcess spawn(const WorkerCommand& command) {
   error.write.reset();
   WorkerProcess worker{pid, std::move(out.read), std::move(err.read), read_start_error(error.read.get())};
   if (worker.start_error != 0) {
+    ::kill(pid, SIGKILL);  // it may be stopped
     ::waitpid(pid, nullptr, 0);
     return WorkerProcess{-1, {}, {}, worker.start_error};
   }

@@ -95,11 +95,13 @@ TEST(DdprunOutput, LetsWorkersFinishWhenTheReaderIsGone) {
   EXPECT_EQ(count(job.err(), "standard output cannot be written: Broken pipe"), 1);
 }
 
-TEST(DdprunOutput, LetsWorkersFinishWhenTheDiskIsFull) {
+TEST(DdprunOutput, LetsWorkersFinishWhenTheDiskIsFullAndTellsByItsExitCode) {
+  const TemporaryFolder folder;
   ProcessSetup setup;
   setup.in_child = [] { ::dup2(::open("/dev/full", O_WRONLY), 1); };
-  DdprunProcess job({"--nproc-per-node=2", TEST_WORKER, "lines", "5000"}, setup);
-  EXPECT_EQ(job.wait(), 0);
+  DdprunProcess job({"--nproc-per-node=2", "--log-dir", folder.path(), TEST_WORKER, "lines", "5000"}, setup);
+  EXPECT_EQ(job.wait(), 1);
+  EXPECT_THAT(folder.read("attempt_0/rank_1/stdout.log"), HasSubstr("1 4999 "));
   EXPECT_EQ(count(job.err(), "standard output cannot be written: No space left on device"), 1);
 }
 
