@@ -58,9 +58,9 @@ struct Checkpointer::Impl {
         session(group, open_storage(location),
                 {.keep = options.keep, .timeout = options.timeout, .read_only = options.read_only}) {}
 
-  bool save(std::int64_t step, const State& state) {
+  bool save(std::int64_t step, const State& state, bool stop_here = false) {
     Snapshot snapshot;  // holds the bytes until they are written
-    return session.save(step, stop.load(), [&] {
+    return session.save(step, stop_here || stop.load(), [&] {
       return without_backtrace([&] {
         const ParameterNames names = parameter_names(state);
         for (const auto& entry : state.entries()) entry->collect(snapshot, names);
@@ -96,12 +96,12 @@ std::int64_t Checkpointer::restore(State& state) {
   return step ? *step + 1 : 0;
 }
 
-StepResult Checkpointer::after_step(std::int64_t step, const State& state) {
+StepResult Checkpointer::after_step(std::int64_t step, const State& state, bool stop) {
   const bool periodic = impl_->options.every_steps > 0 && (step + 1) % impl_->options.every_steps == 0;
   // Alone, nobody else has to agree on the step to stop at.
   const bool stop_alone = impl_->group.size() == 1 && impl_->stop.load();
-  if (!periodic && !stop_alone) return {false, false};
-  return {true, impl_->save(step, state)};
+  if (!periodic && !stop_alone && !stop) return {false, false};
+  return {true, impl_->save(step, state, stop)};
 }
 
 void Checkpointer::save(std::int64_t step, const State& state) {
@@ -110,6 +110,10 @@ void Checkpointer::save(std::int64_t step, const State& state) {
 
 void Checkpointer::request_stop() noexcept {
   impl_->stop.store(true);
+}
+
+bool Checkpointer::stop_requested() const noexcept {
+  return impl_->stop.load();
 }
 
 }  // namespace ddp::checkpoint

@@ -26,16 +26,15 @@ std::vector<fs::path> files_below(const fs::path& folder) {
   return files;
 }
 
-std::string read(const fs::path& path) {
+/// At most `limit` bytes of it.
+std::string read(const fs::path& path, std::int64_t limit) {
+  std::error_code ignored;
+  const auto size = static_cast<std::int64_t>(fs::file_size(path, ignored));
   std::ifstream file(path, std::ios::binary);
-  std::ostringstream text;
-  if (!file || !(text << file.rdbuf()).good()) {
-    // An empty file sets failbit too: nothing was inserted.
-    std::error_code ignored;
-    if (file && fs::file_size(path, ignored) == 0) return {};
+  std::string text(static_cast<std::size_t>(std::clamp<std::int64_t>(size, 0, limit)), '\0');
+  if (!file || !file.read(text.data(), static_cast<std::streamsize>(text.size())))
     throw ddp::ConfigError("--data: cannot read " + path.string() + ": " + std::strerror(errno));
-  }
-  return std::move(text).str();
+  return text;
 }
 
 /// FNV-1a, 64 bits: tells texts apart, protects against nobody.
@@ -55,12 +54,17 @@ Corpus Corpus::load(const fs::path& path, std::int64_t limit) {
   if (!fs::exists(status))
     throw ddp::ConfigError("--data: " + path.string() +
                            " does not exist; give a text file or a folder of them");
+  if (!fs::is_regular_file(status) && !fs::is_directory(status))
+    throw ddp::ConfigError(
+        "--data: " + path.string() +
+        " is neither a file nor a folder; every rank reads the text for itself, so it cannot come "
+        "from a pipe or a device");
   Corpus corpus{std::string()};
   corpus.files_ = 0;
   for (const auto& file : fs::is_directory(status) ? files_below(path) : std::vector<fs::path>{path}) {
-    const std::string text = read(file);
+    const std::string text = read(file, limit - corpus.bytes());
     if (text.empty() || text.find('\0') != std::string::npos) continue;
-    corpus.text_.append(text, 0, static_cast<std::size_t>(limit - corpus.bytes()));
+    corpus.text_ += text;
     ++corpus.files_;
     if (corpus.bytes() == limit) break;
   }

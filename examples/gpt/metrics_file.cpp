@@ -11,8 +11,12 @@ namespace gpt {
 
 MetricsFile::MetricsFile(const std::string& path, int attempt) : path_(path), attempt_(attempt) {
   if (path.empty()) return;
+  std::ifstream before(path, std::ios::binary | std::ios::ate);
+  bool torn = false;  // a kill may have left half a line
+  if (before && before.tellg() > 0) torn = before.seekg(-1, std::ios::end) && before.get() != '\n';
   file_.open(path, std::ios::app);
   if (!file_) throw ddp::ConfigError("--metrics: cannot write " + path + ": " + std::strerror(errno));
+  if (torn) file_ << '\n';
 }
 
 void MetricsFile::write(std::int64_t step, std::initializer_list<std::pair<const char*, double>> values) {

@@ -25,9 +25,8 @@ Starting it
   mpirun -n 2 gpt          torchrun --no-python --nproc-per-node 2 gpt     srun -n 2 gpt     a PyTorchJob: command: [gpt]
 
 Exit code: 0 done; 2 bad options; 78 starting it again does not help (the environment contradicts itself, the
-checkpoint is of another model, another job took it over), which ddprun respects; 143 stopped by SIGTERM and saved:
-start it again to go on (one rank saves at its next step, several ranks at the next step that --checkpoint-every
-names); 1 anything else.
+checkpoint is of another model, another job took it over), which ddprun respects; 143 stopped by SIGTERM and saved, after the
+same step on all ranks: start it again to go on; 1 anything else.
 )";
 
 cxxopts::Options make_parser() {
@@ -125,20 +124,24 @@ std::string unescape(const std::string& text) {
   return result;
 }
 
-/// Weights, gradients and AdamW's two moments, in float32.
-void require_memory(const GptOptions& model) {
+/// Weights, gradients and AdamW's two moments, and what a block keeps for backward at the very least, in float32.
+void require_memory(const GptOptions& model, std::int64_t batch) {
   const double width = static_cast<double>(model.width);
   const double parameters = static_cast<double>(model.layers) * 12 * width * width +
                             static_cast<double>(kVocabulary + model.context) * width;
-  const double needed = 16 * parameters / (1 << 30);
+  const double tokens = static_cast<double>(batch) * static_cast<double>(model.context);
+  const double kept = tokens * (static_cast<double>(model.layers) * 12 * width + 2 * kVocabulary);
+  const double needed = (16 * parameters + 4 * kept) / (1 << 30);
   const double there = static_cast<double>(::sysconf(_SC_PHYS_PAGES)) *
                        static_cast<double>(::sysconf(_SC_PAGESIZE)) / (1 << 30);
   if (needed <= there) return;
   std::ostringstream message;
   message.precision(3);
   message << "--layers " << model.layers << " --width " << model.width << " make a model of "
-          << parameters / 1e9 << " billion parameters, which with gradients and AdamW's state needs "
-          << needed << " GiB a rank; this machine has " << there << " GiB";
+          << parameters / 1e9
+          << " billion parameters, which with gradients, AdamW's state and the activations of "
+          << "--batch " << batch << " x --context " << model.context << " needs at least " << needed
+          << " GiB a rank; this machine has " << there << " GiB";
   throw ddp::ConfigError(message.str());
 }
 
@@ -152,7 +155,6 @@ GptOptions model_options(const Checked& checked) {
   if (model.width % model.heads != 0)
     throw ddp::ConfigError("--width " + std::to_string(model.width) + " is not a multiple of --heads " +
                            std::to_string(model.heads));
-  require_memory(model);
   return model;
 }
 
@@ -163,6 +165,7 @@ Options checked_options(const Checked& checked) {
   options.data_limit_mb = checked.integer("data-limit", 1, 1 << 20);
   options.steps = checked.integer("steps", 0, std::int64_t{1} << 40);
   options.batch = checked.integer("batch", 1, 1 << 20);
+  require_memory(options.model, options.batch);
   options.accumulate = checked.integer("accumulate", 1, 1 << 20);
   options.learning_rate = checked.real("lr", 0, 10);
   options.minimum_learning_rate = checked.real("min-lr", 0, 10);

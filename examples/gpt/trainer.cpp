@@ -78,6 +78,12 @@ void set_learning_rate(torch::optim::AdamW& optimizer, double rate) {
   for (auto& group : optimizer.param_groups()) group.options().set_lr(rate);
 }
 
+/// A checkpoint brings the optimizer's options along; those of the command line count, as they do for the schedule.
+void set_weight_decay(torch::optim::AdamW& optimizer, double decay) {
+  auto& matrices = optimizer.param_groups()[0];
+  static_cast<torch::optim::AdamWOptions&>(matrices.options()).weight_decay(decay);
+}
+
 }  // namespace
 
 Trainer::Trainer(const Options& options, const ddp::Context& context)
@@ -123,14 +129,17 @@ int Trainer::run() {
   auto everything = state();
   const StopOnTerm stop(checkpointer.get());
   std::int64_t step = checkpointer ? checkpointer->restore(everything) : 0;
+  set_weight_decay(optimizer_, options_.weight_decay);
   if (step > 0 && is_chief())
     std::printf("gpt: resumed from the checkpoint of step %lld\n", static_cast<long long>(step - 1));
   const std::int64_t first = step;
   for (; step < options_.steps; ++step) {
     const auto begin = std::chrono::steady_clock::now();
-    const double loss = train_step(step);
-    report(step, loss, std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
-    if (checkpointer && checkpointer->after_step(step, everything).should_stop()) return ddp::kExitPreempted;
+    const StepOutcome outcome = train_step(step, checkpointer && checkpointer->stop_requested());
+    report(step, outcome.loss,
+           std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
+    if (checkpointer && checkpointer->after_step(step, everything, outcome.stop).should_stop())
+      return ddp::kExitPreempted;
   }
   if (step > options_.steps)
     throw ddp::ConfigError("--steps " + std::to_string(options_.steps) + ": the checkpoint is of step " +
@@ -153,7 +162,7 @@ Batch Trainer::next_batch() {
   return {batch.tokens.to(context_.device()), batch.targets.to(context_.device())};
 }
 
-double Trainer::train_step(std::int64_t step) {
+Trainer::StepOutcome Trainer::train_step(std::int64_t step, bool wants_stop) {
   set_learning_rate(optimizer_, schedule_(step));
   optimizer_.zero_grad();
   double sum = 0;
@@ -168,12 +177,15 @@ double Trainer::train_step(std::int64_t step) {
   }
   if (options_.clip > 0) torch::nn::utils::clip_grad_norm_(model_->parameters(), options_.clip);
   optimizer_.step();
-  context_.communicator().all_reduce({&sum, 1, ddp::DType::kFloat64}, {.op = ddp::ReduceOp::kMean});
-  if (!std::isfinite(sum))
+  // Whether somebody was told to stop rides on the reduction of the loss: all stop after the same step.
+  double shared[2] = {sum, wants_stop ? 1.0 : 0.0};
+  context_.communicator().all_reduce({shared, 2, ddp::DType::kFloat64}, {.op = ddp::ReduceOp::kMean});
+  const double loss = shared[0];
+  if (!std::isfinite(loss))
     throw ddp::Error("the loss of step " + std::to_string(step) +
                      " is not a finite number; try a lower --lr");
-  losses_.push_back(sum);
-  return sum;
+  losses_.push_back(loss);
+  return {loss, shared[1] > 0};
 }
 
 double Trainer::evaluate() {

@@ -30,7 +30,11 @@ class Trainer {
   [[nodiscard]] std::unique_ptr<ddp::checkpoint::Checkpointer> open_checkpointer() const;
   [[nodiscard]] ddp::checkpoint::State state();
   [[nodiscard]] Batch next_batch();
-  [[nodiscard]] double train_step(std::int64_t step);
+  struct StepOutcome {
+    double loss;  ///< mean over ranks
+    bool stop;    ///< some rank wants to stop: the same on all
+  };
+  [[nodiscard]] StepOutcome train_step(std::int64_t step, bool wants_stop);
   [[nodiscard]] double evaluate();
   void report(std::int64_t step, double loss, double seconds);
   [[nodiscard]] bool is_chief() const { return context_.rank() == 0; }

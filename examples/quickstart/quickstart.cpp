@@ -2,7 +2,7 @@
 #include <ddp/ddp.h>
 #include <torch/torch.h>
 
-int main() {
+int main() try {
   // ddprun, torchrun, mpirun, Slurm, a PyTorchJob pod, or nothing: one process.
   ddp::Context context = ddp::init();
   torch::manual_seed(1);
@@ -28,4 +28,7 @@ int main() {
       std::cout << "step " << step << ": loss " << loss.item<float>() << '\n';
     if (checkpointer.after_step(step, state).should_stop()) return ddp::kExitPreempted;
   }
+} catch (const std::exception& error) {
+  std::cerr << error.what() << '\n';
+  return ddp::exit_code(error);
 }

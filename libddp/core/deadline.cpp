@@ -36,13 +36,13 @@ std::string to_string(nanoseconds duration) {
   const double seconds = std::chrono::duration<double>(duration).count();
   char text[48];
   if (seconds >= 120)
-    std::snprintf(text, sizeof text, "%g min", seconds / 60);
+    std::snprintf(text, sizeof text, "%.4g min", seconds / 60);
   else if (seconds >= 1 || seconds <= 0)
-    std::snprintf(text, sizeof text, "%g s", seconds);
+    std::snprintf(text, sizeof text, "%.4g s", seconds);
   else if (seconds >= 1e-3)
-    std::snprintf(text, sizeof text, "%g ms", seconds * 1e3);
+    std::snprintf(text, sizeof text, "%.4g ms", seconds * 1e3);
   else
-    std::snprintf(text, sizeof text, "%g us", seconds * 1e6);
+    std::snprintf(text, sizeof text, "%.4g us", seconds * 1e6);
   return text;
 }
 

@@ -5,6 +5,7 @@
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -34,6 +35,11 @@ std::string read_token_file(const std::string& path) {
   // Non-blocking: a FIFO without a writer must not hang the start of a job.
   const FileDescriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   if (!file) throw ConfigError(errno_message(what, errno));
+  struct stat status {};
+  if (::fstat(file.get(), &status) != 0 || !S_ISREG(status.st_mode))
+    throw ConfigError(what +
+                      ": it is no file but a folder, pipe or device. Ranks read it one after the other, so "
+                      "write the token into a file, or put it into DDP_JOB_TOKEN");
   std::string text(kLongestToken + 3, '\0');  // room for a line end, and for one byte too many
   std::size_t size = 0;
   while (size < text.size()) {

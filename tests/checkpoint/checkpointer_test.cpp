@@ -398,6 +398,23 @@ TEST(Checkpointer, RequestStopSavesAndStops) {
   EXPECT_EQ(checkpointer.restore(state), 2);
 }
 
+TEST(Checkpointer, RanksThatAgreedToStopSaveAtThatStep) {
+  TemporaryFolder folder;
+  EXPECT_THAT(run_ranks(2,
+                        [&](Group& group) {
+                          Program program(1, kAdamW);
+                          Checkpointer checkpointer(group, folder.path().string(), {.every_steps = 100});
+                          State state = program.state();
+                          if (group.rank() == 1) checkpointer.request_stop();
+                          EXPECT_EQ(checkpointer.stop_requested(), group.rank() == 1);
+                          EXPECT_FALSE(checkpointer.after_step(0, state, false).should_stop());
+                          const auto result = checkpointer.after_step(1, state, true);
+                          EXPECT_TRUE(result.saved());
+                          EXPECT_TRUE(result.should_stop());
+                        }),
+              testing::Each(testing::IsEmpty()));
+}
+
 TEST(Checkpointer, BadOptionsLocationsAndStatesAreConfigErrors) {
   TemporaryFolder folder;
   SingleGroup group;

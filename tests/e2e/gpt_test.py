@@ -1,6 +1,7 @@
 """The example as its users meet it: what it says to bad input, what it loads, what it leaves behind."""
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import unittest
@@ -8,9 +9,11 @@ import unittest
 import harness
 from harness import DDPRUN, GPT, Case, clean_environment, finish, run, started
 
+BAD_OPTIONS, DO_NOT_RESTART = 2, 78
+
 
 class BadInput(Case):
-    def refused(self, *arguments, code=2):
+    def refused(self, *arguments, code=DO_NOT_RESTART):
         result = run(GPT, *arguments)
         self.assertEqual(result.code, code, result)
         self.assertEqual(result.err.count("\n"), 1 + result.err.count(" INFO "), result)
@@ -35,19 +38,34 @@ class BadInput(Case):
     def test_more_ranks_than_windows(self):
         (self.folder / "short.txt").write_text("x" * 40)
         result = run(DDPRUN, "--nproc-per-node", 4, *self.gpt("short", data=self.folder / "short.txt"))
-        self.assertEqual(result.code, 2, result)
+        self.assertEqual(result.code, DO_NOT_RESTART, result)
         self.assertIn("sampler: 1 samples", result.err)
 
     def test_a_model_that_no_machine_holds(self):
-        self.assertIn("GiB a rank; this machine has", self.refused("--layers", 1000, "--width", 131072, "--heads", 1))
+        self.assertIn("GiB a rank; this machine has", self.refused("--layers", 1000, "--width", 131072, "--heads", 1, code=BAD_OPTIONS))
+        self.assertIn("--batch 1048576 x --context 131072", self.refused("--batch", 1 << 20, "--context", 1 << 17, code=BAD_OPTIONS))
 
     def test_numbers_out_of_range_and_words_for_numbers(self):
         for arguments, named in ((("--layers", "0"), "--layers is '0'"), (("--width", "30", "--heads", "4"), "--width 30"),
                                  (("--lr", "nan"), "--lr"), (("--steps", "ten"), "ten"), (("--batch", "99999999999999999999"), "99999"),
                                  (("--nonsense",), "nonsense"), (("stray",), "stray"), (("--dropout", "1.5"), "--dropout"),
-                                 (("--device", "tpu"), "tpu"), (("--sample-only",), "--checkpoint")):
+                                 (("--sample-only",), "--checkpoint")):
             with self.subTest(arguments):
-                self.assertIn(named, self.refused("--data", self.text, *arguments))
+                self.assertIn(named, self.refused("--data", self.text, *arguments, code=BAD_OPTIONS))
+        self.assertIn("tpu", self.refused("--data", self.text, "--device", "tpu"))
+
+    def test_text_from_a_device_or_a_pipe(self):
+        os.mkfifo(self.folder / "fifo")
+        for path in ("/dev/zero", "/dev/null", self.folder / "fifo"):
+            with self.subTest(path):
+                self.assertIn("neither a file nor a folder", self.refused("--data", path))
+
+    def test_a_line_that_a_kill_tore_does_not_swallow_the_next(self):
+        (self.folder / "metrics").write_text('{"step":1,"lo')
+        self.succeed(*self.gpt("a", steps=1, metrics=self.folder / "metrics"))
+        lines = (self.folder / "metrics").read_text().splitlines()
+        self.assertEqual(lines[0], '{"step":1,"lo')
+        self.assertTrue(lines[1].startswith('{"step":0,'), lines)
 
     def test_a_metrics_file_that_cannot_be_written(self):
         self.assertIn("--metrics: cannot write", self.refused("--data", self.text, "--metrics", "/no/such/place/metrics"))
@@ -87,17 +105,17 @@ class BadInput(Case):
     def test_a_checkpoint_of_another_model_or_text(self):
         self.succeed(*self.gpt("a"))
         result = run(*self.gpt("a", width=32))
-        self.assertEqual(result.code, 2, result)
+        self.assertEqual(result.code, DO_NOT_RESTART, result)
         self.assertIn("token_embedding.weight", result.err)
         (self.folder / "other.txt").write_text(harness.TEXT.replace("beer", "milk"))
         result = run(*self.gpt("a", data=self.folder / "other.txt"))
-        self.assertEqual(result.code, 2, result)
+        self.assertEqual(result.code, DO_NOT_RESTART, result)
         self.assertIn("the checkpoint was trained on", result.err)
 
     def test_fewer_steps_than_the_checkpoint_has(self):
         self.succeed(*self.gpt("a", steps=8))
         result = run(*self.gpt("a", steps=4))
-        self.assertEqual(result.code, 2, result)
+        self.assertEqual(result.code, DO_NOT_RESTART, result)
         self.assertIn("--steps 4: the checkpoint is of step 7 already", result.err)
         self.assertEqual(harness.newest_checkpoint(self.folder / "a" / "checkpoints")[0], 7)
         self.succeed(*self.gpt("a", steps=8))
@@ -112,7 +130,7 @@ class BadInput(Case):
              started(self.gpt("a", data=self.folder / "other.txt"), environment[1]) as one:
             for process in (zero, one):
                 result = finish(process)
-                self.assertEqual(result.code, 2, result)
+                self.assertEqual(result.code, DO_NOT_RESTART, result)
                 self.assertIn("every rank needs the same text", result.err)
 
     def test_help_shows_every_group_and_how_to_start(self):
@@ -139,6 +157,38 @@ class Process(Case):
         last = max(self.losses("a"))
         step, _ = harness.newest_checkpoint(self.folder / "a" / "checkpoints")
         self.assertEqual(step, last)
+
+    def test_sigterm_to_two_ranks_saves_at_once_and_not_at_the_next_periodic_checkpoint(self):
+        with started((DDPRUN, "--standalone", "--nproc-per-node", 2, *self.gpt("a", steps=1000000, checkpoint_every=1000000))) as process:
+            self.wait_for_step(process, "a", 4)
+            process.send_signal(signal.SIGTERM)
+            result = finish(process)
+        self.assertEqual(result.code, 143, result)
+        step, _ = harness.newest_checkpoint(self.folder / "a" / "checkpoints")
+        self.assertEqual(step, max(self.losses("a")))
+
+    def test_weight_decay_of_the_command_line_counts_after_a_resume(self):
+        self.succeed(*self.gpt("a", steps=3))
+        shutil.copytree(self.folder / "a", self.folder / "b")
+        self.succeed(*self.gpt("a", steps=6))
+        self.succeed(*self.gpt("b", steps=6, weight_decay=10))
+        self.assertEqual(self.losses("a")[3], self.losses("b")[3])
+        self.assertNotEqual(self.losses("a")[5], self.losses("b")[5])
+
+    def test_a_job_whose_checkpoints_another_one_took_over_ends_and_is_not_restarted(self):
+        first = (DDPRUN, "--standalone", "--nproc-per-node", 2, "--max-restarts", 5, *self.gpt("a", steps=1000000))
+        with started(first) as process:
+            self.wait_for_step(process, "a", 4)
+            stranger = run(DDPRUN, "--standalone", "--nproc-per-node", 2, *self.gpt("b", width=32, checkpoint=self.folder / "a" / "checkpoints"))
+            self.assertEqual(stranger.code, DO_NOT_RESTART, stranger)  # another model: it must not disturb the first job
+            self.wait_for_step(process, "a", max(self.losses("a")) + 10)
+            with started((DDPRUN, "--standalone", "--nproc-per-node", 2,
+                          *self.gpt("b", steps=1000000, checkpoint=self.folder / "a" / "checkpoints"))) as other:
+                result = finish(process)
+                self.assertEqual(result.code, DO_NOT_RESTART, result)
+                self.assertIn("another incarnation of this job", result.err)
+                self.assertNotIn("restarting", result.err)
+                self.assertIsNone(other.poll(), "the newer job must go on")
 
     def test_a_job_leaves_no_shared_memory_and_no_file_behind(self):
         before = set(os.listdir("/dev/shm"))

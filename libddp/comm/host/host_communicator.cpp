@@ -232,6 +232,7 @@ std::shared_ptr<Communicator> HostCommunicator::split(int color, int key, const 
       std::find_if(members.begin(), members.end(), [&](const auto& m) { return m.second == rank(); }) -
       members.begin());
   sub.timeout = default_timeout();
+  if (options.timeout) sub.init_timeout = *options.timeout;
   const std::string prefix = "split/" + std::to_string(splits_) + "/" + std::to_string(color) + "/";
   return std::make_shared<HostCommunicator>(std::move(sub), make_prefix_store(prefix, store_));
 }

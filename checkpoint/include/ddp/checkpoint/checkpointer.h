@@ -68,9 +68,9 @@ class Checkpointer {
   /// checkpoints but none verifies; StorageError; TimeoutError naming the ranks that did not come.
   [[nodiscard]] std::int64_t restore(State& state);
 
-  /// To be called when `step` (counted from 0) is complete. Saves when due, see
-  /// CheckpointOptions::every_steps.
-  StepResult after_step(std::int64_t step, const State& state);
+  /// To be called when `step` (counted from 0) is complete. Saves when due, see CheckpointOptions::every_steps, or
+  /// when `stop`, the same on all ranks, says that they have agreed to stop here.
+  StepResult after_step(std::int64_t step, const State& state, bool stop = false);
 
   /// Saves now; returns once the checkpoint is committed. Throws MismatchError when ranks disagree on step or
   /// state, StorageError naming the rank that could not write, FencedOut when a newer incarnation owns the
@@ -80,6 +80,9 @@ class Checkpointer {
   /// Asks all ranks to stop at a step they agree on: the next one that is saved (in a world of one: the next
   /// one, which is saved for it). Any thread; async-signal-safe.
   void request_stop() noexcept;
+  /// Whether request_stop() was called on this rank. A program that reduces something in every step anyway, a loss,
+  /// lets this ride along and passes the sum's verdict to after_step(): then all stop after that very step.
+  [[nodiscard]] bool stop_requested() const noexcept;
 
  private:
   struct Impl;

@@ -284,8 +284,14 @@ void settle(const std::vector<int>& candidates, Store& store, Deadline deadline,
     hosts.push_back(candidates);
     return;
   }
-  std::vector<int> members =
-      parse(store.get("host/members/" + std::to_string(candidates[0]), deadline), candidates);
+  std::vector<int> members;
+  try {
+    members = parse(store.get("host/members/" + std::to_string(candidates[0]), deadline), candidates);
+  } catch (const TimeoutError&) {
+    throw TimeoutError("rank " + std::to_string(candidates[0]) + " did not say within " +
+                       to_string(deadline.timeout()) + " which of ranks " + join(candidates) +
+                       "share memory with it: it, or one of them, has died or hangs");
+  }
   for (const int r : candidates)
     if (std::find(members.begin(), members.end(), r) == members.end()) hosts.push_back({r});
   hosts.push_back(std::move(members));
