@@ -1,4 +1,4 @@
-#include "libddp/comm/host/reduce_kernels.h"
+#include "libddp/comm/kernels/reduce_kernels.h"
 
 #include <gtest/gtest.h>
 
@@ -10,7 +10,7 @@
 #include <random>
 #include <vector>
 
-#include "libddp/comm/host/kernel_table.h"
+#include "libddp/comm/kernels/kernel_table.h"
 
 namespace ddp::host {
 namespace {

@@ -7,7 +7,7 @@
 
 #include <ddp/communicator.h>
 
-#include "libddp/comm/host/reduce_kernels.h"
+#include "libddp/comm/kernels/reduce_kernels.h"
 
 namespace ddp::testing {
 

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "libddp/comm/host/reduce_kernels.h"
+#include "libddp/comm/kernels/reduce_kernels.h"
 
 namespace ddp::host {
 namespace {

@@ -5,7 +5,7 @@
 
 #include <ddp/error.h>
 
-#include "libddp/comm/host/reduce_kernels.h"
+#include "libddp/comm/kernels/reduce_kernels.h"
 #include "libddp/comm/work_state.h"
 
 namespace ddp::host {

@@ -7,13 +7,13 @@
 
 #include <ddp/communicator.h>
 
-#include "libddp/comm/host/failure.h"
+#include "libddp/comm/failure.h"
 #include "libddp/comm/host/hierarchical.h"
-#include "libddp/comm/host/serial_executor.h"
 #include "libddp/comm/host/shm/lanes.h"
 #include "libddp/comm/host/shm/local_link.h"
 #include "libddp/comm/host/shm/shm_group.h"
 #include "libddp/comm/host/tcp/tcp_group.h"
+#include "libddp/comm/serial_executor.h"
 #include "libddp/core/fork_guard.h"
 
 namespace ddp::host {

@@ -4,8 +4,8 @@
 
 #include <ddp/error.h>
 
-#include "libddp/comm/host/reduce_kernels.h"
 #include "libddp/comm/host/shm/futex.h"
+#include "libddp/comm/kernels/reduce_kernels.h"
 
 namespace ddp::host {
 namespace {

@@ -25,7 +25,7 @@
 #include <ddp/deadline.h>
 #include <ddp/store.h>
 
-#include "libddp/comm/host/describe.h"
+#include "libddp/comm/describe.h"
 #include "libddp/comm/host/shm/arena.h"
 #include "libddp/comm/host/shm/control.h"
 #include "libddp/core/fd.h"

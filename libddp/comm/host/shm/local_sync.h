@@ -14,8 +14,8 @@
 
 #include <ddp/communicator.h>
 
-#include "libddp/comm/host/describe.h"
-#include "libddp/comm/host/failure.h"
+#include "libddp/comm/describe.h"
+#include "libddp/comm/failure.h"
 #include "libddp/comm/host/shm/local_link.h"
 
 namespace ddp::host {

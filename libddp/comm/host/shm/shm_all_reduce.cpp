@@ -3,8 +3,8 @@
 // Every element is combined in rank order whichever way is taken, so results do not depend on where buffers lie.
 #include <algorithm>
 
-#include "libddp/comm/host/reduce_kernels.h"
 #include "libddp/comm/host/shm/shm_group.h"
+#include "libddp/comm/kernels/reduce_kernels.h"
 
 namespace ddp::host {
 namespace {

@@ -6,8 +6,8 @@
 #include <algorithm>
 #include <numeric>
 
-#include "libddp/comm/host/reduce_kernels.h"
 #include "libddp/comm/host/shm/shm_group.h"
+#include "libddp/comm/kernels/reduce_kernels.h"
 
 namespace ddp::host {
 

@@ -15,22 +15,10 @@
 
 #include <ddp/error.h>
 
-#include "libddp/comm/host/tcp/wire.h"
+#include "libddp/comm/exchange/frame.h"
 #include "libddp/core/fd.h"
 
 namespace ddp::host {
-
-/// An operation frame that has arrived.
-struct Heard {
-  wire::Frame frame;
-  std::vector<std::byte> payload;
-};
-
-/// A failure that a peer told.
-struct ToldFailure {
-  ErrorKind kind = ErrorKind::kError;
-  std::string text;
-};
 
 class ControlLink {
  public:

@@ -12,7 +12,7 @@
 namespace ddp::host {
 namespace {
 
-constexpr std::size_t kHead = sizeof(wire::Piece);
+constexpr std::size_t kHead = sizeof(Piece);
 
 msghdr message_of(iovec* parts, std::size_t n) {
   msghdr message{};
@@ -21,7 +21,7 @@ msghdr message_of(iovec* parts, std::size_t n) {
   return message;
 }
 
-std::byte* bytes_of(wire::Piece& head) {
+std::byte* bytes_of(Piece& head) {
   return reinterpret_cast<std::byte*>(&head);
 }
 
@@ -48,7 +48,7 @@ Moved DataLinks::push(int index, Part& part) {
     if (to_send_.empty()) return Moved::kNothing;
     stream.out = to_send_.front();
     to_send_.pop_front();
-    stream.out_head = {wire::kPieceMagic, static_cast<std::uint32_t>(stream.out.bytes),
+    stream.out_head = {kPieceMagic, static_cast<std::uint32_t>(stream.out.bytes),
                        out_base_ + stream.out.index};
     stream.sent = 0;
     stream.has_part = true;
@@ -93,7 +93,7 @@ bool DataLinks::match(Stream& stream) {
   constexpr std::uint64_t kFarthest = std::uint64_t{1} << 40;
   const std::uint64_t index = stream.in_head.index - in_base_;
   const bool ahead = index >= expected_.size();
-  if (stream.in_head.magic != wire::kPieceMagic || index > kFarthest ||
+  if (stream.in_head.magic != kPieceMagic || index > kFarthest ||
       (!ahead && (expected_[index].taken || stream.in_head.bytes != expected_[index].part.bytes)))
     throw Error("sent data that is not what comes next");
   if (ahead) return false;
@@ -116,7 +116,7 @@ Moved DataLinks::pull(int index, Part& part) {
   if (!expected.data) return Moved::kNeedsPlace;
 
   // The next head comes along with the end of the data: one call less for each part.
-  wire::Piece next_head;
+  Piece next_head;
   const std::size_t rest = expected.bytes - stream.received;
   iovec parts[2] = {{expected.data + stream.received, rest}, {&next_head, kHead}};
   msghdr message = message_of(parts, 2);

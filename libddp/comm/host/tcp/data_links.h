@@ -12,22 +12,19 @@
 #include <deque>
 #include <vector>
 
-#include "libddp/comm/host/tcp/wire.h"
+#include "libddp/comm/exchange/exchange.h"
 #include "libddp/core/fd.h"
 
 namespace ddp::host {
 
-/// A part of a buffer on its way.
-struct Part {
-  std::size_t index = 0;      ///< among the parts that go this way in this operation: how both sides name it
-  std::byte* data = nullptr;  ///< null while expected: the algorithm gives a place when it arrives
-  std::size_t bytes = 0;
-  // What the algorithm knows of it:
-  std::size_t chunk = 0;
-  int share = 0;
-  int step = 0;
-  std::byte* slot = nullptr;  ///< scratch to give back once the part has been sent
+inline constexpr std::uint32_t kPieceMagic = 0x50706464;  // "ddpP"
+/// Before each part on a data connection; then `bytes` bytes follow.
+struct Piece {
+  std::uint32_t magic = kPieceMagic;
+  std::uint32_t bytes = 0;
+  std::uint64_t index = 0;  ///< counts the pieces of this connection and direction from 0
 };
+static_assert(sizeof(Piece) == 16);
 
 /// How far one call got.
 enum class Moved { kNothing, kSome, kWholePart, kNeedsPlace, kClosed };
@@ -62,9 +59,9 @@ class DataLinks {
     FileDescriptor fd;
     bool has_part = false;  // sending `out`
     Part out;
-    wire::Piece out_head;
+    Piece out_head;
     std::size_t sent = 0;  // head and data
-    wire::Piece in_head;
+    Piece in_head;
     std::size_t head_got = 0;
     bool matched = false;      // in_head belongs to expected_[expected]
     std::size_t expected = 0;  // valid when matched

@@ -107,7 +107,7 @@ void Engine::drive(Exchange& exchange) {
     frame.payload = static_cast<std::uint32_t>(talk.payload.size());
     peer.control->send(frame, talk.payload);
   }
-  exchange.start(mesh_);
+  exchange.start(*this);
   for (;;) {
     const bool heard = exchange_frames();
     const bool moved = move_data();
@@ -178,7 +178,7 @@ bool Engine::receive_from(Peer& peer, int stream) {
     throw Error(describe(peer.name) + " " + error.what() + "; " + here());
   }
   if (moved == Moved::kClosed) lost(peer, broken(peer.data.error()));
-  if (moved == Moved::kWholePart) exchange_->received(mesh_, part);
+  if (moved == Moved::kWholePart) exchange_->received(*this, part);
   return moved != Moved::kNothing;
 }
 

@@ -10,11 +10,12 @@
 #include <string>
 #include <vector>
 
-#include "libddp/comm/host/tcp/exchange.h"
+#include "libddp/comm/exchange/exchange.h"
+#include "libddp/comm/host/tcp/mesh.h"
 
 namespace ddp::host {
 
-class Engine {
+class Engine final : private PartQueue {
  public:
   /// `wake` becomes readable when another thread recorded a failure. `digest`: see wire::Frame.
   Engine(Mesh& mesh, Failure& failure, int wake, const Operation& operation, std::uint64_t digest,
@@ -24,6 +25,8 @@ class Engine {
   void drive(Exchange& exchange);
 
  private:
+  void send(int rank, const Part& part) override { mesh_.peer(rank).data.queue_send(part); }
+  void expect(int rank, const Part& part) override { mesh_.peer(rank).data.expect(part); }
   bool exchange_frames();
   bool move_data();
   bool receive_from(Peer& peer, int stream);

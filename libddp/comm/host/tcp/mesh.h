@@ -16,7 +16,7 @@
 
 #include <ddp/store.h>
 
-#include "libddp/comm/host/failure.h"
+#include "libddp/comm/failure.h"
 #include "libddp/comm/host/tcp/control_link.h"
 #include "libddp/comm/host/tcp/data_links.h"
 #include "libddp/comm/host/tcp/tcp_group.h"

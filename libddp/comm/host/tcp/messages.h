@@ -7,8 +7,8 @@
 #include <functional>
 #include <span>
 
+#include "libddp/comm/exchange/frame.h"
 #include "libddp/comm/host/tcp/mesh.h"
-#include "libddp/comm/host/tcp/wire.h"
 
 namespace ddp::host {
 

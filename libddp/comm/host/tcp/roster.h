@@ -9,7 +9,7 @@
 #include <ddp/deadline.h>
 #include <ddp/store.h>
 
-#include "libddp/comm/host/describe.h"
+#include "libddp/comm/describe.h"
 #include "libddp/comm/host/tcp/socket.h"
 
 namespace ddp::host {

@@ -11,10 +11,10 @@
 
 #include <ddp/error.h>
 
-#include "libddp/comm/host/reduce_kernels.h"
+#include "libddp/comm/exchange/plan.h"
 #include "libddp/comm/host/tcp/engine.h"
 #include "libddp/comm/host/tcp/messages.h"
-#include "libddp/comm/host/tcp/plan.h"
+#include "libddp/comm/kernels/reduce_kernels.h"
 
 namespace ddp::host {
 

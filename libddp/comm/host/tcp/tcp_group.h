@@ -23,7 +23,7 @@
 #include <ddp/deadline.h>
 #include <ddp/store.h>
 
-#include "libddp/comm/host/failure.h"
+#include "libddp/comm/failure.h"
 
 namespace ddp::host {
 

@@ -12,7 +12,7 @@
 
 #include <ddp/error.h>
 
-namespace ddp::host {
+namespace ddp::comm {
 
 class Failure {
  public:
@@ -34,4 +34,8 @@ class Failure {
   std::string text_;
 };
 
+}  // namespace ddp::comm
+
+namespace ddp::host {
+using namespace comm;
 }  // namespace ddp::host

@@ -1,8 +1,8 @@
-#include "libddp/comm/host/reduce_kernels.h"
+#include "libddp/comm/kernels/reduce_kernels.h"
 
-#include "libddp/comm/host/kernel_table.h"
+#include "libddp/comm/kernels/kernel_table.h"
 
-namespace ddp::host {
+namespace ddp::comm {
 
 KernelSets available_kernels() {
   KernelSets result{{{"baseline", &kBaselineKernels}}, 1};
@@ -49,4 +49,4 @@ void copy_bytes(void* destination, const void* source, std::size_t bytes) {
   kernels().copy(destination, source, bytes);
 }
 
-}  // namespace ddp::host
+}  // namespace ddp::comm

@@ -1,11 +1,11 @@
-#include "libddp/comm/host/tcp/direct.h"
+#include "libddp/comm/exchange/direct.h"
 
 #include <algorithm>
 #include <cstring>
 
-#include "libddp/comm/host/reduce_kernels.h"
+#include "libddp/comm/kernels/reduce_kernels.h"
 
-namespace ddp::host {
+namespace ddp::comm {
 
 Direct::Direct(std::vector<Flow> flows, std::size_t largest, int streams)
     : flows_(std::move(flows)), inline_(largest <= wire::kInlineBytes), cut_(Cut::of(largest, 1, streams)) {}
@@ -21,22 +21,21 @@ std::vector<Exchange::Talk> Direct::talks() const {
   return talks;
 }
 
-void Direct::start(Mesh& mesh) {
+void Direct::start(PartQueue& queue) {
   if (inline_) return;
-  const auto queue = [&](const Flow& flow, std::byte* data, std::size_t bytes, auto add) {
+  const auto cut_up = [&](std::byte* data, std::size_t bytes, auto add) {
     for (std::size_t chunk = 0; chunk < cut_.chunks(bytes); ++chunk) {
       Part part;
       part.index = chunk;
       part.data = data + chunk * cut_.elements;
       part.bytes = cut_.size(chunk, bytes);
-      add(mesh.peer(flow.rank).data, part);
+      add(part);
     }
   };
   for (const Flow& flow : flows_) {
-    queue(flow, const_cast<std::byte*>(flow.out.data()), flow.out.size(),
-          [](DataLinks& links, const Part& part) { links.queue_send(part); });
-    queue(flow, flow.in.data(), flow.in.size(),
-          [](DataLinks& links, const Part& part) { links.expect(part); });
+    cut_up(const_cast<std::byte*>(flow.out.data()), flow.out.size(),
+           [&](const Part& part) { queue.send(flow.rank, part); });
+    cut_up(flow.in.data(), flow.in.size(), [&](const Part& part) { queue.expect(flow.rank, part); });
   }
 }
 
@@ -81,4 +80,4 @@ void DirectReduce::finish() {
          plan_.op == ReduceOp::kMean ? 1.0 / team_.size() : 1.0);
 }
 
-}  // namespace ddp::host
+}  // namespace ddp::comm

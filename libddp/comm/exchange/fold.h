@@ -10,7 +10,7 @@
 
 #include <ddp/types.h>
 
-namespace ddp::host {
+namespace ddp::comm {
 
 class Fold {
  public:
@@ -37,4 +37,4 @@ class Fold {
   std::vector<std::byte> own_;  // this rank's operand, widened or scaled
 };
 
-}  // namespace ddp::host
+}  // namespace ddp::comm

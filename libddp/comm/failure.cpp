@@ -1,8 +1,8 @@
-#include "libddp/comm/host/failure.h"
+#include "libddp/comm/failure.h"
 
 #include <utility>
 
-namespace ddp::host {
+namespace ddp::comm {
 
 bool Failure::record(ErrorKind kind, std::string text) {
   const std::scoped_lock lock(mutex_);
@@ -28,4 +28,4 @@ std::string Failure::text() const {
   return text_;
 }
 
-}  // namespace ddp::host
+}  // namespace ddp::comm

@@ -12,7 +12,7 @@
 
 #include <ddp/types.h>
 
-namespace ddp::host {
+namespace ddp::comm {
 
 /// destination[i] = inputs[0][i] op inputs[1][i] op ..., combined in this order. For kMean every input is multiplied by
 /// `scale` first and the products are summed. fp16 and bf16 accumulate in fp32 and round once. `destination` may equal
@@ -32,4 +32,8 @@ void narrow(void* destination, const float* source, std::size_t count, DType dty
 /// Copies between memory that does not overlap; fast also where memcpy is not (see the implementation).
 void copy_bytes(void* destination, const void* source, std::size_t bytes);
 
+}  // namespace ddp::comm
+
+namespace ddp::host {
+using namespace comm;
 }  // namespace ddp::host

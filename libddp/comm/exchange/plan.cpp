@@ -1,13 +1,13 @@
-#include "libddp/comm/host/tcp/plan.h"
+#include "libddp/comm/exchange/plan.h"
 
 #include <algorithm>
 #include <cstring>
 
-#include "libddp/comm/host/tcp/chain.h"
-#include "libddp/comm/host/tcp/direct.h"
-#include "libddp/comm/host/tcp/ring.h"
+#include "libddp/comm/exchange/chain.h"
+#include "libddp/comm/exchange/direct.h"
+#include "libddp/comm/exchange/ring.h"
 
-namespace ddp::host {
+namespace ddp::comm {
 namespace {
 
 // Everybody's input goes to everybody: beyond this many bytes at one rank the ring is faster.
@@ -214,4 +214,4 @@ std::unique_ptr<Exchange> plan(const Operation& operation, Team team, int stream
   return Planner{operation, std::move(team), streams, slots}.make();
 }
 
-}  // namespace ddp::host
+}  // namespace ddp::comm

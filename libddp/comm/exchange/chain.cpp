@@ -1,6 +1,6 @@
-#include "libddp/comm/host/tcp/chain.h"
+#include "libddp/comm/exchange/chain.h"
 
-namespace ddp::host {
+namespace ddp::comm {
 namespace {
 
 // A chain has an end, which always takes what comes: waiting for a slot cannot block it, and a few keep it busy.
@@ -15,7 +15,7 @@ ChainBroadcast::ChainBroadcast(Team team, int root, std::byte* data, std::size_t
       bytes_(bytes),
       cut_(Cut::of(bytes, 1, streams)) {}
 
-void ChainBroadcast::start(Mesh& mesh) {
+void ChainBroadcast::start(PartQueue& queue) {
   for (std::size_t chunk = 0; chunk < cut_.chunks(bytes_); ++chunk) {
     Part part;
     part.chunk = chunk;
@@ -23,14 +23,14 @@ void ChainBroadcast::start(Mesh& mesh) {
     part.bytes = cut_.size(chunk, bytes_);
     part.index = chunk;
     if (position_ == 0)
-      mesh.peer(team_.next()).data.queue_send(part);
+      queue.send(team_.next(), part);
     else
-      mesh.peer(team_.previous()).data.expect(part);
+      queue.expect(team_.previous(), part);
   }
 }
 
-void ChainBroadcast::received(Mesh& mesh, const Part& part) {
-  if (position_ + 1 < team_.size()) mesh.peer(team_.next()).data.queue_send(part);
+void ChainBroadcast::received(PartQueue& queue, const Part& part) {
+  if (position_ + 1 < team_.size()) queue.send(team_.next(), part);
 }
 
 ChainReduce::ChainReduce(Team team, int root, const std::byte* input, std::byte* output, std::size_t count,
@@ -54,14 +54,14 @@ Part ChainReduce::part_of(int step, std::size_t chunk) const {
   return part;
 }
 
-void ChainReduce::start(Mesh& mesh) {
+void ChainReduce::start(PartQueue& queue) {
   for (std::size_t chunk = 0; chunk < cut_.chunks(count_); ++chunk) {
     if (position_ == 1) {
       Part part = part_of(0, chunk);
       part.data = const_cast<std::byte*>(input_) + chunk * cut_.elements * element_;
-      mesh.peer(team_.next()).data.queue_send(part);
+      queue.send(team_.next(), part);
     } else {
-      mesh.peer(team_.previous()).data.expect(part_of(position_ - 2, chunk));
+      queue.expect(team_.previous(), part_of(position_ - 2, chunk));
     }
   }
 }
@@ -72,18 +72,18 @@ bool ChainReduce::place(Part& part) {
   return true;
 }
 
-void ChainReduce::received(Mesh& mesh, const Part& part) {
+void ChainReduce::received(PartQueue& queue, const Part& part) {
   const std::size_t offset = part.chunk * cut_.elements * element_;
   fold_.combine(part.slot, input_ + offset, at_root() ? output_ + offset : nullptr,
                 cut_.size(part.chunk, count_), part.step);
   if (at_root()) return slots_.give_back(part.slot);
   Part onward = part_of(part.step + 1, part.chunk);
   onward.data = onward.slot = part.slot;
-  mesh.peer(team_.next()).data.queue_send(onward);
+  queue.send(team_.next(), onward);
 }
 
 void ChainReduce::sent(const Part& part) {
   if (part.slot) slots_.give_back(part.slot);
 }
 
-}  // namespace ddp::host
+}  // namespace ddp::comm

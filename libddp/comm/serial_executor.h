@@ -13,7 +13,7 @@
 
 #include "libddp/core/fork_guard.h"
 
-namespace ddp::host {
+namespace ddp::comm {
 
 class SerialExecutor {
  public:
@@ -46,4 +46,8 @@ class SerialExecutor {
   ForkGuard guard_;
 };
 
+}  // namespace ddp::comm
+
+namespace ddp::host {
+using namespace comm;
 }  // namespace ddp::host

@@ -11,11 +11,11 @@
 // and transfer. No rank ever refuses to receive, so the circle cannot block itself.
 #pragma once
 
-#include "libddp/comm/host/tcp/exchange.h"
-#include "libddp/comm/host/tcp/fold.h"
-#include "libddp/comm/host/tcp/slots.h"
+#include "libddp/comm/exchange/exchange.h"
+#include "libddp/comm/exchange/fold.h"
+#include "libddp/comm/exchange/slots.h"
 
-namespace ddp::host {
+namespace ddp::comm {
 
 struct RingPlan {
   struct Share {
@@ -36,9 +36,9 @@ class Ring final : public Exchange {
   Ring(Team team, RingPlan plan, int streams, Slots& slots);
 
   [[nodiscard]] std::vector<Talk> talks() const override { return neighbourly_talks(team_, -1); }
-  void start(Mesh& mesh) override;
+  void start(PartQueue& queue) override;
   bool place(Part& part) override;
-  void received(Mesh& mesh, const Part& part) override;
+  void received(PartQueue& queue, const Part& part) override;
   void sent(const Part& part) override;
 
  private:
@@ -51,7 +51,7 @@ class Ring final : public Exchange {
   /// The chunk as it is sent at `step`; `first`: see sent_before_.
   [[nodiscard]] Part part_of(int step, int share, std::size_t chunk, std::size_t first) const;
   [[nodiscard]] std::size_t chunks_of(int share) const;
-  void combine(Mesh& mesh, const Part& part);
+  void combine(PartQueue& queue, const Part& part);
 
   Team team_;
   RingPlan plan_;
@@ -63,4 +63,4 @@ class Ring final : public Exchange {
   std::vector<std::size_t> sent_before_;  // by step: parts sent in the steps before
 };
 
-}  // namespace ddp::host
+}  // namespace ddp::comm

@@ -5,7 +5,7 @@
 
 #include <ddp/types.h>
 
-namespace ddp::host {
+namespace ddp::comm {
 
 struct KernelTable {
   void (*reduce)(void* destination, const void* const* inputs, std::size_t n, std::size_t count, DType dtype,
@@ -31,4 +31,4 @@ struct KernelSets {
 };
 [[nodiscard]] KernelSets available_kernels();
 
-}  // namespace ddp::host
+}  // namespace ddp::comm

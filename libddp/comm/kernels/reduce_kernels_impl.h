@@ -16,9 +16,9 @@
 
 #include <ddp/types.h>
 
-#include "libddp/comm/host/kernel_table.h"
+#include "libddp/comm/kernels/kernel_table.h"
 
-namespace ddp::host {
+namespace ddp::comm {
 namespace {
 
 constexpr std::size_t kBlock = 512;  // elements accumulated in the first-level cache before they are stored
@@ -395,4 +395,4 @@ void copy_any(void* destination, const void* source, std::size_t bytes) {
 extern const KernelTable DDP_KERNELS;
 const KernelTable DDP_KERNELS{reduce_any, scale_any, widen_any, narrow_any, copy_any};
 
-}  // namespace ddp::host
+}  // namespace ddp::comm

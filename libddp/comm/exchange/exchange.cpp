@@ -1,9 +1,9 @@
-#include "libddp/comm/host/tcp/exchange.h"
+#include "libddp/comm/exchange/exchange.h"
 
 #include <algorithm>
 #include <set>
 
-namespace ddp::host {
+namespace ddp::comm {
 namespace {
 
 constexpr std::size_t kChunksPerStream = 4;
@@ -28,4 +28,4 @@ Cut Cut::of(std::size_t largest, std::size_t element_bytes, int streams) {
   return {std::max<std::size_t>(1, bytes / element_bytes)};
 }
 
-}  // namespace ddp::host
+}  // namespace ddp::comm

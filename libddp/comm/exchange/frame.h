@@ -1,7 +1,5 @@
-// What ranks say to each other over TCP, as bytes. All numbers are little-endian.
-//
-//   control connection   Frame, then `payload` bytes: an operation (with small data), a failure, a goodbye
-//   data connection      Piece, then `bytes` bytes: a part of a large buffer
+// What ranks say to each other about an operation, as bytes: a Frame, then `payload` bytes of small data or text. All
+// numbers are little-endian. (Large data: parts, see exchange.h.)
 //
 // A frame says what its sender believes the operation to be; the receiver compares it with its own belief
 // before it uses any data. Pure; any thread.
@@ -13,17 +11,18 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <vector>
 
 #include <ddp/communicator.h>
+#include <ddp/error.h>
 
-#include "libddp/comm/host/describe.h"
+#include "libddp/comm/describe.h"
 
-namespace ddp::host::wire {
+namespace ddp::comm::wire {
 
 static_assert(std::endian::native == std::endian::little, "the wire format is the memory format");
 
 inline constexpr std::uint32_t kFrameMagic = 0x46706464;  // "ddpF"
-inline constexpr std::uint32_t kPieceMagic = 0x50706464;  // "ddpP"
 /// Data up to this size travels inside the frame.
 inline constexpr std::size_t kInlineBytes = 16 * 1024;
 inline constexpr std::size_t kLongestText = 4096;
@@ -47,13 +46,6 @@ struct Frame {
 };
 static_assert(sizeof(Frame) == 56);
 
-struct Piece {
-  std::uint32_t magic = kPieceMagic;
-  std::uint32_t bytes = 0;
-  std::uint64_t index = 0;  ///< counts the pieces of this connection and direction from 0
-};
-static_assert(sizeof(Piece) == 16);
-
 /// Whether the fields are in range, so that the frame can be compared and printed. Null: fine; else what is wrong.
 [[nodiscard]] const char* invalid(const Frame& frame);
 
@@ -65,4 +57,20 @@ static_assert(sizeof(Piece) == 16);
 [[nodiscard]] std::optional<std::string> disagreement(const Frame& mine, const RankName& me,
                                                       const Frame& theirs, const RankName& them);
 
-}  // namespace ddp::host::wire
+}  // namespace ddp::comm::wire
+
+namespace ddp::comm {
+
+/// An operation frame that has arrived.
+struct Heard {
+  wire::Frame frame;
+  std::vector<std::byte> payload;
+};
+
+/// A failure that a peer told.
+struct ToldFailure {
+  ErrorKind kind = ErrorKind::kError;
+  std::string text;
+};
+
+}  // namespace ddp::comm

@@ -1,9 +1,9 @@
-#include "libddp/comm/host/tcp/ring.h"
+#include "libddp/comm/exchange/ring.h"
 
 #include <algorithm>
 #include <cstring>
 
-namespace ddp::host {
+namespace ddp::comm {
 namespace {
 
 std::size_t largest(const std::vector<RingPlan::Share>& shares) {
@@ -56,13 +56,12 @@ std::byte* Ring::output_at(const Part& part) const {
   return plan_.output + (base + part.chunk * cut_.elements) * element_;
 }
 
-void Ring::start(Mesh& mesh) {
+void Ring::start(PartQueue& queue) {
   const auto& own = plan_.shares[static_cast<std::size_t>(team_.me)];
   std::byte* own_output = plan_.gather && own.count > 0 ? plan_.output + own.offset * element_ : nullptr;
   if (!plan_.reduce && own_output && own_output != plan_.input)
     std::memmove(own_output, plan_.input, own.count * element_);
 
-  DataLinks& to = mesh.peer(team_.next()).data;
   const int first = share_sent(0);
   const std::size_t begin = plan_.shares[static_cast<std::size_t>(first)].offset;
   for (std::size_t chunk = 0; chunk < chunks_of(first); ++chunk) {
@@ -70,14 +69,13 @@ void Ring::start(Mesh& mesh) {
     part.data = plan_.reduce
                     ? const_cast<std::byte*>(plan_.input) + (begin + chunk * cut_.elements) * element_
                     : output_at(part);
-    to.queue_send(part);
+    queue.send(team_.next(), part);
   }
-  DataLinks& from = mesh.peer(team_.previous()).data;
   std::size_t expected = 0;
   for (int step = 0; step <= last_step(); ++step) {
     const int coming = share_received(step);
     for (std::size_t chunk = 0; chunk < chunks_of(coming); ++chunk)
-      from.expect(part_of(step, coming, chunk, expected));
+      queue.expect(team_.previous(), part_of(step, coming, chunk, expected));
     expected += chunks_of(coming);
   }
 }
@@ -87,16 +85,16 @@ bool Ring::place(Part& part) {
   return true;
 }
 
-void Ring::received(Mesh& mesh, const Part& part) {
-  if (part.step < reducing_) return combine(mesh, part);
+void Ring::received(PartQueue& queue, const Part& part) {
+  if (part.step < reducing_) return combine(queue, part);
   if (part.step == last_step()) return;
   Part onward =
       part_of(part.step + 1, part.share, part.chunk, sent_before_[static_cast<std::size_t>(part.step) + 1]);
   onward.data = part.data;
-  mesh.peer(team_.next()).data.queue_send(onward);
+  queue.send(team_.next(), onward);
 }
 
-void Ring::combine(Mesh& mesh, const Part& part) {
+void Ring::combine(PartQueue& queue, const Part& part) {
   const bool finished = part.step == reducing_ - 1;
   const auto& share = plan_.shares[static_cast<std::size_t>(part.share)];
   const std::byte* own = plan_.input + (share.offset + part.chunk * cut_.elements) * element_;
@@ -108,11 +106,11 @@ void Ring::combine(Mesh& mesh, const Part& part) {
       part_of(part.step + 1, part.share, part.chunk, sent_before_[static_cast<std::size_t>(part.step) + 1]);
   onward.data = finished ? output : part.slot;
   onward.slot = finished ? nullptr : part.slot;
-  mesh.peer(team_.next()).data.queue_send(onward);
+  queue.send(team_.next(), onward);
 }
 
 void Ring::sent(const Part& part) {
   if (part.slot) slots_.give_back(part.slot);
 }
 
-}  // namespace ddp::host
+}  // namespace ddp::comm

@@ -2,9 +2,9 @@
 // where the data travels inside the frames, and for all-to-all, gather, scatter, send and recv of any size.
 #pragma once
 
-#include "libddp/comm/host/tcp/exchange.h"
+#include "libddp/comm/exchange/exchange.h"
 
-namespace ddp::host {
+namespace ddp::comm {
 
 /// What goes to and comes from one peer.
 struct Flow {
@@ -20,7 +20,7 @@ class Direct final : public Exchange {
   Direct(std::vector<Flow> flows, std::size_t largest, int streams);
 
   [[nodiscard]] std::vector<Talk> talks() const override;
-  void start(Mesh& mesh) override;
+  void start(PartQueue& queue) override;
   void heard(int rank, Heard& heard) override;
 
  private:
@@ -55,4 +55,4 @@ class DirectReduce final : public Exchange {
   std::vector<std::vector<std::byte>> inputs_;  // by team index
 };
 
-}  // namespace ddp::host
+}  // namespace ddp::comm

@@ -4,11 +4,11 @@
 // Both run in the direction of the ring: root, root+1, ... for broadcast; root+1, root+2, ..., root for reduce.
 #pragma once
 
-#include "libddp/comm/host/tcp/exchange.h"
-#include "libddp/comm/host/tcp/fold.h"
-#include "libddp/comm/host/tcp/slots.h"
+#include "libddp/comm/exchange/exchange.h"
+#include "libddp/comm/exchange/fold.h"
+#include "libddp/comm/exchange/slots.h"
 
-namespace ddp::host {
+namespace ddp::comm {
 
 class ChainBroadcast final : public Exchange {
  public:
@@ -16,8 +16,8 @@ class ChainBroadcast final : public Exchange {
   ChainBroadcast(Team team, int root, std::byte* data, std::size_t bytes, int streams);
 
   [[nodiscard]] std::vector<Talk> talks() const override { return neighbourly_talks(team_, -1); }
-  void start(Mesh& mesh) override;
-  void received(Mesh& mesh, const Part& part) override;
+  void start(PartQueue& queue) override;
+  void received(PartQueue& queue, const Part& part) override;
 
  private:
   Team team_;
@@ -34,9 +34,9 @@ class ChainReduce final : public Exchange {
               ReduceOp op, int streams, Slots& slots);
 
   [[nodiscard]] std::vector<Talk> talks() const override { return neighbourly_talks(team_, -1); }
-  void start(Mesh& mesh) override;
+  void start(PartQueue& queue) override;
   bool place(Part& part) override;
-  void received(Mesh& mesh, const Part& part) override;
+  void received(PartQueue& queue, const Part& part) override;
   void sent(const Part& part) override;
 
  private:
@@ -55,4 +55,4 @@ class ChainReduce final : public Exchange {
   Cut cut_;
 };
 
-}  // namespace ddp::host
+}  // namespace ddp::comm

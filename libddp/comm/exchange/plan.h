@@ -3,13 +3,13 @@
 
 #include <memory>
 
-#include "libddp/comm/host/tcp/exchange.h"
-#include "libddp/comm/host/tcp/slots.h"
+#include "libddp/comm/exchange/exchange.h"
+#include "libddp/comm/exchange/slots.h"
 
-namespace ddp::host {
+namespace ddp::comm {
 
 /// For a checked operation among `team` (at least two ranks), whose buffers must outlive the exchange.
 [[nodiscard]] std::unique_ptr<Exchange> plan(const Operation& operation, Team team, int streams,
                                              Slots& slots);
 
-}  // namespace ddp::host
+}  // namespace ddp::comm

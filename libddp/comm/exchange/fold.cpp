@@ -1,11 +1,11 @@
-#include "libddp/comm/host/tcp/fold.h"
+#include "libddp/comm/exchange/fold.h"
 
 #include <array>
 #include <cstring>
 
-#include "libddp/comm/host/reduce_kernels.h"
+#include "libddp/comm/kernels/reduce_kernels.h"
 
-namespace ddp::host {
+namespace ddp::comm {
 namespace {
 
 bool is_wide(DType dtype) {
@@ -56,4 +56,4 @@ void Fold::combine_wide(std::byte* slot, const std::byte* own, std::byte* output
   if (output) narrow(output, partial, count, dtype_);
 }
 
-}  // namespace ddp::host
+}  // namespace ddp::comm

@@ -1,8 +1,8 @@
-#include "libddp/comm/host/serial_executor.h"
+#include "libddp/comm/serial_executor.h"
 
 #include <utility>
 
-namespace ddp::host {
+namespace ddp::comm {
 
 void SerialExecutor::post(std::function<void()> task, std::function<void()> done) {
   pending_.fetch_add(1, std::memory_order_relaxed);
@@ -44,4 +44,4 @@ void SerialExecutor::loop() {
   }
 }
 
-}  // namespace ddp::host
+}  // namespace ddp::comm

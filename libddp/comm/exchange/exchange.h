@@ -1,5 +1,5 @@
 // One rank's side of one operation, as an algorithm sees it: whom to talk to, which parts of which buffers
-// go where, what to do with what arrives. How bytes move is the engine's business (engine.h).
+// go where, what to do with what arrives. How bytes move is a backend's business (host/tcp/engine.h, mpi/engine.h).
 //
 // Objects live for one operation, in the thread that runs it.
 #pragma once
@@ -9,9 +9,9 @@
 #include <span>
 #include <vector>
 
-#include "libddp/comm/host/tcp/mesh.h"
+#include "libddp/comm/exchange/frame.h"
 
-namespace ddp::host {
+namespace ddp::comm {
 
 /// The ranks that take part, in the order of the ring.
 struct Team {
@@ -24,6 +24,30 @@ struct Team {
   [[nodiscard]] int rank_at(int index) const { return ranks[static_cast<std::size_t>(wrap(index))]; }
   [[nodiscard]] int next() const { return rank_at(me + 1); }
   [[nodiscard]] int previous() const { return rank_at(me - 1); }
+};
+
+/// A part of a buffer on its way.
+struct Part {
+  std::size_t index = 0;      ///< among the parts that go this way in this operation: how both sides name it
+  std::byte* data = nullptr;  ///< null while expected: the algorithm gives a place when it arrives
+  std::size_t bytes = 0;
+  // What the algorithm knows of it:
+  std::size_t chunk = 0;
+  int share = 0;
+  int step = 0;
+  std::byte* slot = nullptr;  ///< scratch to give back once the part has been sent
+};
+
+/// Where an algorithm puts the parts that are to move. Implemented by a backend's engine.
+class PartQueue {
+ public:
+  PartQueue() = default;
+  PartQueue(const PartQueue&) = delete;
+  PartQueue& operator=(const PartQueue&) = delete;
+  virtual ~PartQueue() = default;
+  virtual void send(int rank, const Part& part) = 0;
+  /// In the order of index, from 0, all before start() returns.
+  virtual void expect(int rank, const Part& part) = 0;
 };
 
 class Exchange {
@@ -45,13 +69,13 @@ class Exchange {
   /// disagree some pair of them finds out. If a talks to b, b talks to a.
   [[nodiscard]] virtual std::vector<Talk> talks() const = 0;
   /// Queues the first parts.
-  virtual void start(Mesh& /*mesh*/) {}
+  virtual void start(PartQueue& /*queue*/) {}
   /// A frame that has been checked, with the small data expected.
   virtual void heard(int /*rank*/, Heard& /*heard*/) {}
   /// Sets where a part is to be received; false: there is no room now.
   virtual bool place(Part& /*part*/) { return true; }
-  /// A whole part has arrived, or has been handed to the kernel.
-  virtual void received(Mesh& /*mesh*/, const Part& /*part*/) {}
+  /// A whole part has arrived, or has left this rank.
+  virtual void received(PartQueue& /*queue*/, const Part& /*part*/) {}
   virtual void sent(const Part& /*part*/) {}
   /// Everything has moved.
   virtual void finish() {}
@@ -77,4 +101,4 @@ struct Cut {
   }
 };
 
-}  // namespace ddp::host
+}  // namespace ddp::comm

@@ -6,7 +6,7 @@
 
 #include <ddp/communicator.h>
 
-namespace ddp::host {
+namespace ddp::comm {
 
 /// What a rank told about itself when the communicator was formed.
 struct RankName {
@@ -21,4 +21,8 @@ struct RankName {
 /// "all_reduce #17 (float32 x 100, sum)", with root, peer and tag where they matter.
 [[nodiscard]] std::string describe(const Operation& operation);
 
+}  // namespace ddp::comm
+
+namespace ddp::host {
+using namespace comm;  // what all backends share
 }  // namespace ddp::host

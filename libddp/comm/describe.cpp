@@ -1,6 +1,6 @@
-#include "libddp/comm/host/describe.h"
+#include "libddp/comm/describe.h"
 
-namespace ddp::host {
+namespace ddp::comm {
 namespace {
 
 bool reduces(OpKind kind) {
@@ -26,4 +26,4 @@ std::string describe(const Operation& operation) {
   return text + ")";
 }
 
-}  // namespace ddp::host
+}  // namespace ddp::comm

@@ -9,9 +9,9 @@
 #include <memory>
 #include <vector>
 
-#include "libddp/comm/host/tcp/exchange.h"
+#include "libddp/comm/exchange/exchange.h"
 
-namespace ddp::host {
+namespace ddp::comm {
 
 class Slots {
  public:
@@ -42,4 +42,4 @@ class Slots {
   std::vector<std::byte*> free_;
 };
 
-}  // namespace ddp::host
+}  // namespace ddp::comm

@@ -1,8 +1,8 @@
-#include "libddp/comm/host/tcp/wire.h"
+#include "libddp/comm/exchange/frame.h"
 
 #include <ddp/error.h>
 
-namespace ddp::host::wire {
+namespace ddp::comm::wire {
 namespace {
 
 bool reduces(OpKind kind) {
@@ -90,4 +90,4 @@ std::optional<std::string> disagreement(const Frame& mine, const RankName& me, c
   return text + ": they differ in the counts of the ranks or in which ranks take part";
 }
 
-}  // namespace ddp::host::wire
+}  // namespace ddp::comm::wire

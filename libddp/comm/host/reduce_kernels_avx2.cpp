@@ -1,2 +1,0 @@
-#define DDP_KERNELS kAvx2Kernels
-#include "libddp/comm/host/reduce_kernels_impl.h"

@@ -1,0 +1,2 @@
+#define DDP_KERNELS kBaselineKernels
+#include "libddp/comm/kernels/reduce_kernels_impl.h"
