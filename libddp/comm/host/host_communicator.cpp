@@ -6,14 +6,9 @@
 #include <ddp/error.h>
 
 #include "libddp/comm/kernels/reduce_kernels.h"
-#include "libddp/comm/work_state.h"
 
 namespace ddp::host {
 namespace {
-
-bool is_point_to_point(OpKind kind) {
-  return kind == OpKind::kSend || kind == OpKind::kRecv;
-}
 
 /// The only rank's share of every collective is a copy, or nothing.
 void run_alone(const Operation& operation) {
@@ -79,20 +74,16 @@ HostCommunicator::HostCommunicator(HostCommunicatorOptions options, std::shared_
 }
 
 HostCommunicator::~HostCommunicator() {
-  if (guard_.is_forked()) {
-    // The communicator is the parent's: what is shared with other ranks stays as it is.
+  if (!close()) {
     (void)shm_.release();
     (void)tcp_.release();
     return;
   }
-  bool busy = !collective_executor_.idle();
-  for (const auto& [lane, executor] : lane_executors_) busy = busy || !executor.idle();
-  if (busy)
-    fail(ErrorKind::kAborted, describe(link_.topology.names[static_cast<std::size_t>(rank())]) +
-                                  " closed its communicator while operations were in flight");
-  collective_executor_.stop();
-  lane_executors_.clear();
   if (shm_) shm_->sync().close();
+}
+
+RankName HostCommunicator::self() const {
+  return link_.topology.names[static_cast<std::size_t>(rank())];
 }
 
 Allocation HostCommunicator::allocate(std::size_t bytes) {
@@ -102,68 +93,8 @@ Allocation HostCommunicator::allocate(std::size_t bytes) {
   return {arena->base() + offset, bytes, std::move(owner)};
 }
 
-/// A child that took part would speak with its parent's voice.
-void HostCommunicator::require_own_process() const {
-  if (guard_.is_forked())
-    throw Error(
-        describe(link_.topology.names[static_cast<std::size_t>(rank())]) +
-        ": this process was forked from that rank and cannot use its communicator; start ranks with a "
-        "launcher, and fork before ddp::init()");
-}
-
-Work HostCommunicator::submit(Operation operation, bool async) {
-  require_own_process();
-  failure_.check();
+void HostCommunicator::check_health() {
   if (shm_) shm_->sync().check_failure();
-  operation.sequence = next_sequence(operation);
-  SerialExecutor& executor = executor_of(operation);
-  if (!async && executor.idle()) {
-    execute(operation, true);
-    return {};
-  }
-  auto state = std::make_shared<Work::State>();
-  auto failure = std::make_shared<std::exception_ptr>();
-  executor.post(
-      [this, operation = std::move(operation), failure] {
-        try {
-          execute(operation, false);
-        } catch (...) {
-          *failure = std::current_exception();
-        }
-      },
-      [state, failure] { state->complete(*failure); });
-  Work work(std::move(state));
-  if (!async) work.wait();
-  return work;
-}
-
-std::uint64_t HostCommunicator::next_sequence(const Operation& operation) {
-  return is_point_to_point(operation.kind) ? ++messages_[{operation.kind, operation.peer}] : ++collectives_;
-}
-
-/// Messages have threads of their own, so that a queued send cannot keep a queued recv from running.
-SerialExecutor& HostCommunicator::executor_of(const Operation& operation) {
-  if (!is_point_to_point(operation.kind)) return collective_executor_;
-  return lane_executors_[{operation.kind, operation.peer}];
-}
-
-void HostCommunicator::execute(const Operation& operation, bool spin) {
-  failure_.check();
-  guarded([&] { dispatch(operation, spin); });
-}
-
-/// What goes wrong in `work` breaks the communicator, here and on the other ranks.
-template <class Work>
-void HostCommunicator::guarded(Work work) {
-  try {
-    work();
-  } catch (const Error& error) {
-    fail(error.kind(), error.what());
-    failure_.raise();
-  } catch (const std::exception& error) {
-    fail(ErrorKind::kError, error.what());
-    failure_.raise();
-  }
 }
 
 void HostCommunicator::dispatch(const Operation& operation, bool spin) {
@@ -193,17 +124,11 @@ void HostCommunicator::fail(ErrorKind kind, const std::string& text) {
   if (tcp_) tcp_->fail(failure_.kind(), failure_.text());
 }
 
-void HostCommunicator::abort(const std::string& reason) {
-  require_own_process();
-  fail(ErrorKind::kAborted,
-       describe(link_.topology.names[static_cast<std::size_t>(rank())]) + " aborted: " + reason);
-}
-
 void HostCommunicator::check_peer(int rank) {
   require_own_process();
   failure_.check();
   // An operation in flight watches the peers itself, and owns the connections meanwhile.
-  if (rank == this->rank() || !collective_executor_.idle()) return;
+  if (rank == this->rank() || !idle()) return;
   guarded([&] {
     const auto& local = link_.members.ranks;
     const auto found = std::find(local.begin(), local.end(), rank);
