@@ -32,6 +32,11 @@ struct Layout {
   }
 };
 
+/// Layouts of more than one rank.
+inline std::vector<std::vector<int>> several_ranks() {
+  return {{2}, {3}, {4}, {1, 1}, {1, 1, 1}, {2, 2}, {1, 2}, {3, 2}};
+}
+
 /// Never waits longer than the layout's timeout for anything.
 inline HostCommunicatorOptions options_of(const Layout& layout, int rank) {
   HostCommunicatorOptions options;

@@ -91,3 +91,19 @@ std::optional<std::string> disagreement(const Frame& mine, const RankName& me, c
 }
 
 }  // namespace ddp::comm::wire
+
+namespace ddp::comm {
+
+std::string follow_reports(const wire::Frame& operation, int rank, const Reports& reports) {
+  std::string text;
+  for (int hops = 0; hops < reports.size && rank != reports.me; ++hops) {
+    const auto report = reports.waiting(rank);
+    if (!report || report->sequence != operation.sequence || report->kind != operation.kind) break;
+    if (report->peer < 0 || report->peer >= reports.size || report->peer == reports.me) break;
+    rank = report->peer;
+    text += ", which waits for " + describe(reports.name(rank));
+  }
+  return text;
+}
+
+}  // namespace ddp::comm

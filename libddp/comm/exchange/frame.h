@@ -8,6 +8,7 @@
 #include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <span>
 #include <string>
@@ -66,6 +67,17 @@ struct Heard {
   wire::Frame frame;
   std::vector<std::byte> payload;
 };
+
+/// What is known of whom ranks wait for.
+struct Reports {
+  int me = 0;
+  int size = 1;
+  std::function<std::optional<wire::Frame>(int rank)> waiting;  ///< the last frame of type kWaiting
+  std::function<RankName(int rank)> name;
+};
+/// ", which waits for rank 4 (...)": whom `rank` waits for in `operation`, and so on to the one that waits for nobody;
+/// empty when `rank` has not told.
+[[nodiscard]] std::string follow_reports(const wire::Frame& operation, int rank, const Reports& reports);
 
 /// A failure that a peer told.
 struct ToldFailure {

@@ -73,15 +73,10 @@ void report_waiting(const Mesh& mesh, wire::Frame frame, int rank) {
 }
 
 std::string follow_reports(const Mesh& mesh, const wire::Frame& frame, int rank) {
-  std::string text;
-  for (int hops = 0; hops < mesh.size() && rank != mesh.me.rank; ++hops) {
-    const auto& report = mesh.peer(rank).control->waiting();
-    if (!report || report->sequence != frame.sequence || report->kind != frame.kind) break;
-    if (report->peer < 0 || report->peer >= mesh.size() || report->peer == mesh.me.rank) break;
-    rank = report->peer;
-    text += ", which waits for " + describe(mesh.peer(rank).name);
-  }
-  return text;
+  return comm::follow_reports(
+      frame, rank,
+      {mesh.me.rank, mesh.size(), [&](int r) { return mesh.peer(r).control->waiting(); },
+       [&](int r) { return mesh.peer(r).name; }});
 }
 
 Engine::Engine(Mesh& mesh, Failure& failure, int wake, const Operation& operation, std::uint64_t digest,
