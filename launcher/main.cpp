@@ -1,6 +1,7 @@
 #include <cstdio>
 #include <exception>
 #include <iostream>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -20,6 +21,11 @@ int fail(const std::exception& error, int code) {
   return code;
 }
 
+int print(const std::string& text) {
+  return std::cout << text << std::flush ? 0
+                                         : fail(std::runtime_error("standard output cannot be written"), 1);
+}
+
 }  // namespace
 
 int main(int argc, char** argv, char** envp) {
@@ -28,9 +34,10 @@ int main(int argc, char** argv, char** envp) {
     const auto environment = ddp::launcher::Environment::from_envp(envp);
     const auto options =
         ddp::launcher::parse_options({argv, argv + argc}, environment, ddp::launcher::usable_cpus);
-    if (options.help) return std::cout << ddp::launcher::help_text(), 0;
-    if (options.version) return std::cout << "ddprun " DDP_VERSION "\n", 0;
-    return ddp::launcher::run_agent(options, environment);
+    if (options.help) return print(ddp::launcher::help_text());
+    if (options.version) return print("ddprun " DDP_VERSION "\n");
+    const int code = ddp::launcher::run_agent(options, environment);
+    return options.dry_run ? print("") : code;
   } catch (const ddp::ConfigError& error) {
     return fail(error, kBadOptions);
   } catch (const std::exception& error) {

@@ -85,6 +85,7 @@ void LineRelay::write_log(std::string_view bytes) {
     const ssize_t n = ::write(log_.get(), bytes.data(), bytes.size());
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) {
+      sink_->count_lost_log();
       sink_->push(
           errno_message("ddprun: the log file of " + name_ + " cannot be written, logging stops", errno) +
           "\n");

@@ -28,6 +28,9 @@ class OutputSink {
   void write_some();
   /// errno of the write that failed; 0: none. From then on what is pushed is dropped: workers go on.
   [[nodiscard]] int error() const { return error_; }
+  /// Whether a log file of a stream that comes here could not be written.
+  void count_lost_log() { lost_log_ = true; }
+  [[nodiscard]] bool lost_log() const { return lost_log_; }
   /// Bytes written so far: does anybody read?
   [[nodiscard]] std::size_t written() const { return written_; }
 
@@ -37,6 +40,7 @@ class OutputSink {
   static constexpr std::size_t kPiece = 4096;  // PIPE_BUF: what POLLOUT promises
   int fd_;
   int error_ = 0;
+  bool lost_log_ = false;
   std::size_t written_ = 0;
   std::string pending_;
   std::size_t offset_ = 0;

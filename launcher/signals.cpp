@@ -28,7 +28,9 @@ Signals::Signals() {
   for (const int signal : {SIGCHLD, SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2})
     if (!meant_to_be_ignored(signal)) sigaddset(&handled, signal);
   ::pthread_sigmask(SIG_BLOCK, &handled, &original_);
+  // Writes tell by errno what these would kill ddprun for: a reader that left, a file that grew too large (ulimit -f).
   ::signal(SIGPIPE, SIG_IGN);
+  ::signal(SIGXFSZ, SIG_IGN);
   fd_ = FileDescriptor(::signalfd(-1, &handled, SFD_CLOEXEC | SFD_NONBLOCK));
   if (!fd_) throw Error(errno_message("cannot listen for signals", errno));
 }

@@ -71,6 +71,7 @@ Supervisor::Supervisor(const Options& options, const Environment& inherited, Sig
       inherited_(inherited),
       signals_(signals),
       descriptors_(descriptors),
+      strangers_(children()),
       one_stream_(same_file(1, 2)) {}
 
 Supervisor::~Supervisor() = default;
@@ -198,7 +199,10 @@ void Supervisor::reap(const Failed& failed) {
   for (pid_t pid = 0; (pid = ::waitpid(-1, &status, WNOHANG)) > 0;) {
     const auto found = std::find_if(workers_.begin(), workers_.end(),
                                     [&](const auto& w) { return w->process.pid == pid && !w->status; });
-    if (found == workers_.end()) continue;  // an orphan that became ours
+    if (found == workers_.end()) {  // an orphan that became ours, or a stranger; its number is free again
+      strangers_.erase(pid);
+      continue;
+    }
     Worker& worker = **found;
     worker.status = status;
     if (status != 0 && (cause == nullptr || (WIFSIGNALED(status) && !WIFSIGNALED(*cause->status))))
@@ -238,17 +242,23 @@ void Supervisor::signal_workers(int signal) const {
     if (!worker->status) ::kill(-worker->process.pid, signal);
 }
 
+std::set<pid_t> Supervisor::strays() const {
+  std::set<pid_t> found = children();
+  std::erase_if(found, [&](pid_t pid) { return strangers_.contains(pid); });
+  return found;
+}
+
 /// Killing one may orphan its children to us, so until there are none. Never waits for one of them: a process
 /// may belong to another user, or hang in the kernel.
 void Supervisor::kill_strays() {
-  std::set<pid_t> strays = children();
+  std::set<pid_t> strays = this->strays();
   for (const Deadline deadline = Deadline::in(kKillTime); !strays.empty() && !deadline.passed();) {
     for (const pid_t stray : strays) ::kill(stray, SIGKILL);
     pollfd entry{signals_.fd(), POLLIN, 0};
     ::poll(&entry, 1, 20);
     take_signals();
-    while (::waitpid(-1, nullptr, WNOHANG) > 0) continue;
-    strays = children();
+    for (pid_t pid = 0; (pid = ::waitpid(-1, nullptr, WNOHANG)) > 0;) strangers_.erase(pid);
+    strays = this->strays();
   }
   std::string left;
   for (const pid_t stray : strays) left += ' ' + std::to_string(stray);
@@ -276,7 +286,9 @@ void Supervisor::say(const std::string& text) {
 }
 
 bool Supervisor::lost_output() const {
-  const auto lost = [](const OutputSink& sink) { return sink.error() != 0 && sink.error() != EPIPE; };
+  const auto lost = [](const OutputSink& sink) {
+    return sink.lost_log() || (sink.error() != 0 && sink.error() != EPIPE);
+  };
   return lost(out_) || lost(err_);
 }
 

@@ -16,6 +16,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -83,6 +84,7 @@ class Supervisor {
   void write_output(short out_events, short err_events);
   void drain();
   void kill_strays();
+  [[nodiscard]] std::set<pid_t> strays() const;
   [[nodiscard]] OutputSink& err() { return one_stream_ ? out_ : err_; }
   [[nodiscard]] bool all_ended() const;
   [[nodiscard]] bool output_open() const;
@@ -95,6 +97,8 @@ class Supervisor {
   rlimit descriptors_;
   OutputSink out_{1};
   OutputSink err_{2};
+  std::set<pid_t>
+      strangers_;    ///< children that ddprun was started with (sidecar & exec ddprun): none of its business
   bool one_stream_;  ///< both lead to the same file or terminal: one queue keeps lines whole and in order
   std::vector<std::unique_ptr<Worker>> workers_;
   std::optional<Failure> failure_;

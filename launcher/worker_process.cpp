@@ -62,6 +62,7 @@ struct Child {
     ::dup2(err, STDERR_FILENO);
     if (inherited >= 0) ::fcntl(inherited, F_SETFD, 0);
     ::signal(SIGPIPE, SIG_DFL);
+    ::signal(SIGXFSZ, SIG_DFL);
     ::sigprocmask(SIG_SETMASK, mask, nullptr);
     ::setrlimit(RLIMIT_NOFILE, descriptors);
     ::execve(file, arguments, environment);

@@ -5,8 +5,11 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <system_error>
+#include <thread>
 
+#include <ddp/deadline.h>
 #include <ddp/error.h>
 
 #include "checkpoint/format/sha256.h"
@@ -18,6 +21,21 @@ namespace {
 
 // Keys cannot begin with a dot, so temporary files never look like objects.
 constexpr const char* kTemporaryPrefix = ".tmp-";
+
+/// How long a folder is made again that others remove at the same time. A removal that is under way and has lost its
+/// processor looks as if the folder were there, and nothing could be made in it.
+class Persistence {
+ public:
+  /// Whether to try once more; gives way to others first.
+  [[nodiscard]] bool again() {
+    if (deadline_.passed()) return false;
+    std::this_thread::sleep_for(std::chrono::microseconds(200));
+    return true;
+  }
+
+ private:
+  Deadline deadline_ = Deadline::in(std::chrono::milliseconds(500));
+};
 
 bool is_temporary(const fs::path& path) {
   return path.filename().native().starts_with(kTemporaryPrefix);
@@ -43,9 +61,14 @@ void for_each_file(const fs::path& folder, Visit visit) {
 /// A file under a name nobody else uses; its name vanishes with the object.
 class PosixStorage::TemporaryFile {
  public:
-  explicit TemporaryFile(const fs::path& folder) : path_(folder / (kTemporaryPrefix + random_hex(16))) {
-    fd_ = FileDescriptor(::open(path_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600));
-    if (!fd_) storage_failed("create", path_, errno);
+  /// Makes the folder, again if somebody removes it before there is a file in it.
+  TemporaryFile(PosixStorage& storage, const fs::path& folder)
+      : path_(folder / (kTemporaryPrefix + random_hex(16))) {
+    for (Persistence persistence; !fd_;) {
+      storage.make_folders(folder);
+      fd_ = FileDescriptor(::open(path_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600));
+      if (!fd_ && (errno != ENOENT || !persistence.again())) storage_failed("create", path_, errno);
+    }
   }
   TemporaryFile(const TemporaryFile&) = delete;
   TemporaryFile& operator=(const TemporaryFile&) = delete;
@@ -86,15 +109,15 @@ fs::path PosixStorage::path_of(std::string_view key) const {
 }
 
 void PosixStorage::make_folders(const fs::path& folder) {
-  // Meanwhile others make the parent too, or remove it because it is empty. Where no folder can be made at all, as in
-  // /proc, the error is the same.
-  constexpr int kAttempts = 5;
+  // Meanwhile others make these folders too, or remove them because they are empty. Where no folder can be made at all,
+  // as in /proc, the errors are the same.
   std::error_code ignored;
-  for (int attempt = 1;; ++attempt) {
+  for (Persistence persistence;;) {
     if (::mkdir(folder.c_str(), 0700) == 0) return sync_folder(folder.parent_path());
     const int error_number = errno;
     if (error_number == EEXIST && fs::is_directory(folder, ignored)) return;
-    if (error_number != ENOENT || !folder.has_relative_path() || attempt == kAttempts)
+    const bool was_removed = error_number == EEXIST && !fs::exists(fs::symlink_status(folder, ignored));
+    if ((error_number != ENOENT && !was_removed) || !folder.has_relative_path() || !persistence.again())
       storage_failed("make folder", folder, error_number);
     if (!fs::exists(folder.parent_path(), ignored)) make_folders(folder.parent_path());
   }
@@ -107,9 +130,8 @@ void PosixStorage::sync_folders(fs::path folder) {
 
 Created PosixStorage::create(std::string_view key, Pieces pieces) {
   const fs::path target = path_of(key);
-  make_folders(target.parent_path());
   {
-    TemporaryFile file(target.parent_path());
+    TemporaryFile file(*this, target.parent_path());
     file.fill(pieces);
     if (!file.link_to(target)) return Created::kExists;
   }
@@ -119,8 +141,7 @@ Created PosixStorage::create(std::string_view key, Pieces pieces) {
 
 void PosixStorage::put(std::string_view key, std::string_view bytes) {
   const fs::path target = path_of(key);
-  make_folders(target.parent_path());
-  TemporaryFile file(target.parent_path());
+  TemporaryFile file(*this, target.parent_path());
   const std::span<const std::byte> piece = std::as_bytes(std::span(bytes));
   file.fill(std::span(&piece, 1));
   file.rename_to(target);

@@ -61,6 +61,13 @@ Corpus Corpus::load(const fs::path& path, std::int64_t limit) {
         "from a pipe or a device");
   Corpus corpus{std::string()};
   corpus.files_ = 0;
+  try {
+    corpus.text_.reserve(static_cast<std::size_t>(std::min(
+        limit, fs::is_directory(status) ? 0 : static_cast<std::int64_t>(fs::file_size(path, error)))));
+  } catch (const std::bad_alloc&) {
+    throw ddp::ConfigError("--data-limit: there is no memory for " + std::to_string(limit >> 20) +
+                           " MiB of text");
+  }
   for (const auto& file : fs::is_directory(status) ? files_below(path) : std::vector<fs::path>{path}) {
     const std::string text = read(file, limit - corpus.bytes());
     if (text.empty() || text.find('\0') != std::string::npos) continue;

@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <cstdio>
 #include <exception>
-#include <optional>
 #include <thread>
 
 #include <c10/util/Exception.h>
@@ -40,23 +39,12 @@ int train(const gpt::Options& options) {
   return gpt::Trainer(options, context).run();
 }
 
-constexpr int kBadOptions = 2;
-
-std::optional<gpt::Options> options_of(int argc, char** argv, int& code) {
-  try {
-    return gpt::parse(argc, argv);
-  } catch (const ddp::ConfigError& error) {
-    code = fail(error.what(), kBadOptions);
-    return std::nullopt;
-  }
-}
-
 }  // namespace
 
 int main(int argc, char** argv) {
   try {
-    int code = 0;
-    if (const auto options = options_of(argc, argv, code)) code = train(*options);
+    const auto options = gpt::parse(argc, argv);
+    const int code = options ? train(*options) : 0;
     // Who redirected the output to a full disk would otherwise believe that nothing was said.
     return std::fflush(stdout) == 0 && std::ferror(stdout) == 0
                ? code

@@ -2,6 +2,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include <ddp/error.h>
@@ -11,9 +12,14 @@ namespace gpt {
 
 MetricsFile::MetricsFile(const std::string& path, int attempt) : path_(path), attempt_(attempt) {
   if (path.empty()) return;
+  std::error_code none;
+  if (std::filesystem::is_fifo(path, none))
+    throw ddp::ConfigError("--metrics: " + path +
+                           " is a pipe; training would wait for its reader. Give a file");
   std::ifstream before(path, std::ios::binary | std::ios::ate);
   bool torn = false;  // a kill may have left half a line
-  if (before && before.tellg() > 0) torn = before.seekg(-1, std::ios::end) && before.get() != '\n';
+  if (std::filesystem::is_regular_file(path, none) && before && before.tellg() > 0)
+    torn = before.seekg(-1, std::ios::end) && before.get() != '\n';
   file_.open(path, std::ios::app);
   if (!file_) throw ddp::ConfigError("--metrics: cannot write " + path + ": " + std::strerror(errno));
   if (torn) file_ << '\n';

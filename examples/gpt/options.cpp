@@ -24,8 +24,8 @@ Starting it
   ddprun --nproc-per-node 2 --max-restarts 3 gpt --checkpoint runs/a       two ranks, restarted and resumed by themselves
   mpirun -n 2 gpt          torchrun --no-python --nproc-per-node 2 gpt     srun -n 2 gpt     a PyTorchJob: command: [gpt]
 
-Exit code: 0 done; 2 bad options; 78 starting it again does not help (the environment contradicts itself, the
-checkpoint is of another model, another job took it over), which ddprun respects; 143 stopped by SIGTERM and saved, after the
+Exit code: 0 done; 78 starting it again does not help (bad options, an environment that contradicts itself, a
+checkpoint of another model or that another job took over), which ddprun respects; 143 stopped by SIGTERM and saved, after the
 same step on all ranks: start it again to go on; 1 anything else.
 )";
 

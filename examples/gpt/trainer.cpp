@@ -86,6 +86,12 @@ void set_weight_decay(torch::optim::AdamW& optimizer, double decay) {
 
 }  // namespace
 
+void Heads::load_state(std::string_view state) {
+  if (state != save_state())
+    throw ddp::ConfigError("--heads " + save_state() + ": the checkpoint is of a model with " +
+                           std::string(state) + " heads; give the same, or another --checkpoint folder");
+}
+
 Trainer::Trainer(const Options& options, const ddp::Context& context)
     : options_(options),
       context_(context),
@@ -96,6 +102,7 @@ Trainer::Trainer(const Options& options, const ddp::Context& context)
       schedule_{options.learning_rate, options.minimum_learning_rate, options.warmup, options.steps},
       sampler_(corpus_.training_windows(), context,
                {.seed = options.seed, .uneven = ddp::data::UnevenSplit::kDrop}),
+      heads_(options.model.heads),
       metrics_(context.rank() == 0 ? options.metrics : "", context.env().restart_count) {
   if (!is_chief()) return;
   std::printf(
@@ -121,7 +128,7 @@ checkpoint::State Trainer::state() {
   return {{"model", model_},      {"optimizer", optimizer_},
           {"sampler", sampler_},  {"random", at::globalContext().defaultGenerator(at::kCPU)},
           {"buckets", parallel_}, {"corpus", corpus_},
-          {"losses", losses_}};
+          {"heads", heads_},      {"losses", losses_}};
 }
 
 int Trainer::run() {
@@ -235,7 +242,8 @@ void Trainer::report(std::int64_t step, double loss, double seconds) {
 void write_sample_of_checkpoint(const Options& options, ddp::Group& ranks) {
   Gpt model(options.model);
   checkpoint::Checkpointer checkpointer(ranks, options.checkpoint, {.read_only = true});
-  checkpoint::State state{{"model", model}};
+  Heads heads(options.model.heads);
+  checkpoint::State state{{"model", model}, {"heads", heads}};
   if (checkpointer.restore(state) == 0)
     throw ddp::ConfigError("--checkpoint: there is no checkpoint in " + options.checkpoint);
   if (ranks.rank() == 0) write_sample(model, options);

@@ -18,6 +18,18 @@
 
 namespace gpt {
 
+/// What no shape of a parameter tells: saved, so that training does not go on with another model unnoticed.
+class Heads final : public ddp::Stateful {
+ public:
+  explicit Heads(std::int64_t heads) : heads_(heads) {}
+  [[nodiscard]] std::string save_state() const override { return std::to_string(heads_); }
+  /// Throws ddp::ConfigError when the number is another one.
+  void load_state(std::string_view state) override;
+
+ private:
+  std::int64_t heads_;
+};
+
 class Trainer {
  public:
   /// Collective over the ranks of `context`, as everything here. `context` must outlive the trainer.
@@ -48,6 +60,7 @@ class Trainer {
   CosineSchedule schedule_;
   ddp::data::ResumableSampler sampler_;
   std::vector<double> losses_;  ///< of every step, the mean over ranks
+  Heads heads_;
   MetricsFile metrics_;
 };
 

@@ -58,7 +58,14 @@ void throw_error(ErrorKind kind, const std::string& message) {
 int exit_code(const std::exception& error) noexcept {
   const auto* ours = dynamic_cast<const Error*>(&error);
   if (ours == nullptr) return 1;
-  return ours->kind() == ErrorKind::kConfig || ours->kind() == ErrorKind::kFencedOut ? kExitDoNotRestart : 1;
+  switch (ours->kind()) {
+    case ErrorKind::kConfig:
+    case ErrorKind::kFencedOut:
+    case ErrorKind::kCorruptCheckpoint:  // after every one that might have verified was tried
+      return kExitDoNotRestart;
+    default:
+      return 1;
+  }
 }
 
 }  // namespace ddp

@@ -34,7 +34,13 @@ std::string read_token_file(const std::string& path) {
   const std::string what = "DDP_JOB_TOKEN_FILE='" + path.substr(0, 256) + "' cannot be read";
   // Non-blocking: a FIFO without a writer must not hang the start of a job.
   const FileDescriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-  if (!file) throw ConfigError(errno_message(what, errno));
+  if (!file)
+    throw ConfigError(
+        errno_message(what, errno) +
+        (path.starts_with("/proc/self/fd/")
+             ? ". ddprun handed this descriptor to its worker: a program between the two has closed it "
+               "(Python's subprocess needs close_fds=False), or /proc is not mounted"
+             : ""));
   struct stat status {};
   if (::fstat(file.get(), &status) != 0 || !S_ISREG(status.st_mode))
     throw ConfigError(what +

@@ -140,8 +140,8 @@ class Placement {
 void require(const EnvReader& reader, Names names, int low, const char* field, ClusterEnv& env, int& value) {
   const auto found = reader.integer(names, low, low == 0 ? kMostRanks - 1 : kMostRanks);
   if (!found)
-    throw ConfigError(std::string(*names.begin()) + " is not set, but other variables of " +
-                      to_string(env.launcher) + " are: set it, or unset the others for a single process");
+    throw ConfigError(std::string(*names.begin()) + " is not set, but other variables of launcher '" +
+                      to_string(env.launcher) + "' are: set it, or unset the others for a single process");
   value = found->value;
   env.sources[field] = found->name;
 }

@@ -148,8 +148,11 @@ void StoreServer::Impl::listen_tcp() {
     for (const auto& entry : found)
       if (listen_on(entry.endpoint(), false)) return;
   }
+  const bool no_descriptor = errno == EMFILE || errno == ENFILE;
   throw RendezvousError(errno_message("cannot listen on " + options.listen.describe(), errno) +
-                        "; is another job using this port, or the address another machine's?");
+                        (no_descriptor
+                             ? "; raise the limit of open files (ulimit -n)"
+                             : "; is another job using this port, or the address another machine's?"));
 }
 
 /// Leaves the reason in errno.

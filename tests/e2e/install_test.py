@@ -44,7 +44,7 @@ class Installed(Case):
 
     def test_libraries_have_versioned_sonames_and_name_no_folder_of_the_build(self):
         libraries = sorted(path for path in self.prefix.glob("**/lib*.so") if path.is_symlink())
-        self.assertEqual([path.name for path in libraries],
+        self.assertEqual([path.name for path in libraries if path.name != "libddp_mpi.so"],  # only where MPI was found
                          ["libddp.so", "libddp_checkpoint.so", "libddp_checkpoint_format.so", "libddp_comm.so", "libddp_core.so"])
         for library in libraries:
             dynamic = self.succeed("readelf", "-d", library).out

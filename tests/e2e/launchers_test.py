@@ -133,7 +133,7 @@ class PyTorchJob(Case):
         with harness.Pods() as pods:
             results = self.run_pods(pods, environment, [self.gpt("pods")] * 2)
         for result in results:
-            self.assertEqual(result.code, 2, result)
+            self.assertEqual(result.code, 78, result)
             for word in ("DDP_JOB_TOKEN", "DDP_JOB_TOKEN_FILE", "DDP_ALLOW_INSECURE=1"):
                 self.assertIn(word, result.err)
 

@@ -136,9 +136,10 @@ TEST(DdprunNodesLost, ASecondOneOfTheSameRankIsRefusedAndTheJobGoesOn) {
 
 TEST(DdprunNodesLost, OfTwoOfTheSameRankStartedTogetherOneIsRefused) {
   Nodes nodes(2, {"--join-timeout=60"});
-  const auto one = nodes.start(1, {"true"});
-  const auto other = nodes.start(1, {"true"});
-  const auto zero = nodes.start(0, {"true"});
+  // Longer than the second one watches whether the heart of the first beats.
+  const auto one = nodes.start(1, {"sleep", "6"});
+  const auto other = nodes.start(1, {"sleep", "6"});
+  const auto zero = nodes.start(0, {"sleep", "6"});
   EXPECT_EQ(zero->wait(), 0) << zero->err();
   const int first = one->wait(), second = other->wait();
   EXPECT_EQ(std::min(first, second), 0) << one->err() << other->err();

@@ -16,7 +16,7 @@ inline constexpr int kExitPreempted = 143;
 /// error". ddprun does not restart workers that return it, and PyTorchJob's ExitCode policy neither.
 inline constexpr int kExitDoNotRestart = 78;
 
-/// kExitDoNotRestart for ConfigError and FencedOut, 1 for everything else.
+/// kExitDoNotRestart for ConfigError, FencedOut and CorruptCheckpoint, 1 for everything else.
 [[nodiscard]] int exit_code(const std::exception& error) noexcept;
 
 }  // namespace ddp

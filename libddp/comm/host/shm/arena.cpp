@@ -41,7 +41,8 @@ Arena::Arena(std::size_t reserved) : fd_(::memfd_create("ddp-arena", MFD_CLOEXEC
   const std::size_t bytes = arena_bytes();
   if (::ftruncate(fd_.get(), static_cast<off_t>(bytes)) != 0)
     throw Error(errno_message("cannot size shared memory to " + std::to_string(bytes) + " bytes", errno));
-  mapping_ = Mapping::shared(fd_.get(), bytes, true, "shared memory of this rank");
+  mapping_ = Mapping::shared(fd_.get(), bytes, true,
+                             "shared memory of this rank (is its address space limited? see ulimit -v)");
   const std::size_t first = round_up(reserved, kPage);
   holes_.emplace(first, bytes - first);
 }
