@@ -1,6 +1,7 @@
 // Session::save. The numbers are those of docs/checkpoint-protocol.md:
 //   2 announce and plan (the same on every rank), 3 write shares, 4 manifest and commit by rank 0, 8 tidy.
 #include <cstdio>
+#include <limits>
 
 #include <ddp/error.h>
 #include <ddp/log.h>
@@ -83,8 +84,9 @@ struct Session::Plan {
 
 bool Session::save(std::int64_t step, bool stop, const std::function<std::vector<SavedTensor>()>& collect) {
   if (options_.read_only) throw ConfigError("this checkpointer was made with read_only: it cannot save");
-  if (step < 0)
-    throw ConfigError("a checkpoint of step " + std::to_string(step) + " was asked for; steps count from 0");
+  if (step < 0 || step == std::numeric_limits<std::int64_t>::max())
+    throw ConfigError("a checkpoint of step " + std::to_string(step) +
+                      " was asked for; steps count from 0, and end below 2^63-1");
   const auto begin = Clock::now();
   const std::string phase = "saving step " + std::to_string(step);
   std::vector<SavedTensor> tensors;

@@ -26,6 +26,12 @@ void QueuedCommunicator::require_own_process() const {
         "launcher, and fork before ddp::init()");
 }
 
+void QueuedCommunicator::require_rank(int rank) const {
+  if (rank < 0 || rank >= size())
+    throw Error("check_peer: " + std::to_string(rank) + " is not a rank of this communicator of " +
+                std::to_string(size()));
+}
+
 Work QueuedCommunicator::submit(Operation operation, bool async) {
   require_own_process();
   failure_.check();

@@ -51,6 +51,8 @@ class QueuedCommunicator : public Communicator {
     }
   }
   void require_own_process() const;
+  /// Throws Error.
+  void require_rank(int rank) const;
   /// No collective is queued or running in a thread of the communicator.
   [[nodiscard]] bool idle() const { return collective_executor_.idle(); }
   /// For destructors: ends what is queued with Aborted and joins. False in a forked child: leave everything as it is.

@@ -95,7 +95,11 @@ void ResumableSampler::load_state(std::string_view state) {
   std::uint64_t seed = 0;
   bool shuffled = false;
   text >> magic >> version >> size >> shuffled >> seed >> uneven >> world >> epoch >> position;
-  if (!text || magic != kMagic || version != kVersion || world < 1 || epoch < 0 || position < 0)
+  const bool complete = text && (text >> std::ws).eof();
+  // Nobody stops behind the end of an epoch, which gives each rank its share and one more for evenness at the most.
+  const bool possible =
+      world >= 1 && epoch >= 0 && position >= 0 && size >= 0 && position <= size / world + 1;
+  if (!complete || magic != kMagic || version != kVersion || !possible)
     throw CorruptCheckpoint("not the state of a ResumableSampler: '" + std::string(state.substr(0, 60)) +
                             "'");
   if (size != size_ || shuffled != options_.shuffle || seed != options_.seed ||

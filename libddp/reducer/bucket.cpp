@@ -72,6 +72,15 @@ void Bucket::launch(std::span<const at::Tensor> parameters, double scale, Commun
                                   {.op = ReduceOp::kSum, .async_op = true, .tag = iteration});
 }
 
+void Bucket::release_gradients(std::span<const at::Tensor> parameters) {
+  if (work_.done()) return;
+  const c10::AutoGradMode no_grad(false);
+  for (std::size_t i = 0; i < layout_.slots.size(); ++i) {
+    at::Tensor& grad = at::Tensor(parameters[layout_.slots[i].parameter]).mutable_grad();
+    if (grad.is_same(views_[i])) grad = at::zeros_like(views_[i]);
+  }
+}
+
 void Bucket::give_up(Communicator& communicator) noexcept {
   if (work_.done()) return;
   communicator.abort("DistributedDataParallel was destroyed while gradients were being reduced");

@@ -33,6 +33,8 @@ class Bucket {
               std::uint64_t iteration);
   /// Waits for the reduction, if one runs. Rethrows its error.
   void wait();
+  /// While a reduction runs: gives the parameters gradients of their own, zero, so that nobody touches its memory.
+  void release_gradients(std::span<const at::Tensor> parameters);
   /// Before the bucket's memory goes while a reduction may still write there: ends it on all ranks with an error.
   void give_up(Communicator& communicator) noexcept;
   /// Forgets arrivals: a new iteration begins. The reduction must not be running.

@@ -3,6 +3,7 @@
 #include <c10/core/GradMode.h>
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <numeric>
 #include <sstream>
@@ -55,11 +56,16 @@ DataParallelBase::DataParallelBase(std::shared_ptr<torch::nn::Module> module, co
       broadcast_buffers_(options.broadcast_buffers) {
   const BucketLimits limits{mebibytes(options.first_bucket_mb, "first_bucket_mb"),
                             mebibytes(options.bucket_cap_mb, "bucket_cap_mb")};
+  if (module_ == nullptr)
+    throw ConfigError("DistributedDataParallel was given no module: the pointer is null");
   std::vector<NamedTensor> parameters = distinct_parameters(*module_);
   std::vector<NamedTensor> state = defined_buffers(*module_);
   verify_module(parameters, state, *communicator_);
   state.insert(state.end(), parameters.begin(), parameters.end());
   broadcast_tensors(tensors_of(state), *communicator_, 0);
+  parameter_count_ = parameters.size();
+  for (const NamedTensor& parameter : parameters)
+    if (!parameter.tensor.requires_grad()) frozen_.push_back(parameter.tensor);
   std::erase_if(parameters, [](const NamedTensor& parameter) { return !parameter.tensor.requires_grad(); });
   if (parameters.empty())
     throw ConfigError(
@@ -70,7 +76,25 @@ DataParallelBase::DataParallelBase(std::shared_ptr<torch::nn::Module> module, co
 
 DataParallelBase::~DataParallelBase() = default;
 
+/// Parameters that nobody averages would drift apart from rank to rank without a word.
+void DataParallelBase::require_known_parameters() {
+  for (const at::Tensor& parameter : frozen_)
+    if (parameter.requires_grad())
+      throw Error(
+          "a parameter that was frozen when the module was wrapped requires a gradient now, which would not "
+          "be "
+          "averaged: set requires_grad first, then wrap (again)");
+  // Asking a module for its parameters is slow, so it is asked in the 1st, 2nd, 4th, 8th ... forward.
+  if (!std::has_single_bit(++forwards_)) return;
+  const std::size_t now = distinct_parameters(*module_).size();
+  if (now != parameter_count_)
+    throw Error(
+        "the module has " + std::to_string(now) + " parameters, but had " + std::to_string(parameter_count_) +
+        " when it was wrapped; what came later is not averaged: build the module first, then wrap it");
+}
+
 void DataParallelBase::before_forward() {
+  if (c10::GradMode::is_enabled()) require_known_parameters();
   reducer_->prepare();
   if (!broadcast_buffers_ || !c10::GradMode::is_enabled() || !module_->is_training() || !reducer_->sync())
     return;
@@ -83,13 +107,12 @@ DataParallelBase::NoSync DataParallelBase::no_sync() {
   return NoSync(reducer_);
 }
 
-DataParallelBase::NoSync::NoSync(std::shared_ptr<Reducer> reducer)
-    : reducer_(std::move(reducer)), before_(reducer_->sync()) {
-  reducer_->set_sync(false);
+DataParallelBase::NoSync::NoSync(std::shared_ptr<Reducer> reducer) : reducer_(reducer) {
+  reducer->suspend();
 }
 
 DataParallelBase::NoSync::~NoSync() {
-  if (reducer_) reducer_->set_sync(before_);
+  if (const auto reducer = reducer_.lock()) reducer->resume();
 }
 
 std::size_t DataParallelBase::bucket_count() const {

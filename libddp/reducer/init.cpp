@@ -6,6 +6,7 @@
 
 #include "libddp/core/fd.h"
 #include "libddp/reducer/cuda_library.h"
+#include "libddp/reducer/reproducible.h"
 #include "libddp/reducer/torchrun_store.h"
 #include "libddp/rendezvous/auth.h"
 #include "libddp/rendezvous/connect.h"
@@ -63,6 +64,7 @@ HostCommunicatorOptions communicator_options(const ClusterEnv& env, const InitOp
 }  // namespace
 
 Context init(const InitOptions& options) {
+  if (options.reproducible) request_reproducible_kernels();
   ClusterEnv env = ClusterEnv::from_environment();
   configure_logging(env.rank);
   log::debug("environment read", {{"env", env.describe()}});

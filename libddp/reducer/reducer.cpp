@@ -5,10 +5,30 @@
 #include <torch/csrc/autograd/graph_task.h>
 
 #include <ddp/error.h>
+#include <ddp/log.h>
 
 #include "libddp/reducer/dtypes.h"
 
 namespace ddp {
+
+/// Lives as long as one backward; tells the reducer how it ended.
+class Reducer::EndOfBackward {
+ public:
+  EndOfBackward(std::weak_ptr<Reducer> reducer, int graph_task)
+      : reducer_(std::move(reducer)), graph_task_(graph_task) {}
+  EndOfBackward(const EndOfBackward&) = delete;
+  EndOfBackward& operator=(const EndOfBackward&) = delete;
+  ~EndOfBackward() {
+    if (const auto reducer = reducer_.lock()) reducer->abandon(graph_task_);
+  }
+  void succeeded() const {
+    if (const auto reducer = reducer_.lock()) reducer->finish(graph_task_);
+  }
+
+ private:
+  std::weak_ptr<Reducer> reducer_;
+  int graph_task_;
+};
 
 std::shared_ptr<Reducer> Reducer::create(std::vector<NamedTensor> parameters,
                                          std::shared_ptr<Communicator> communicator,
@@ -51,13 +71,13 @@ void Reducer::build_buckets(const std::vector<int>& order) {
 
 void Reducer::prepare() {
   const std::scoped_lock lock(mutex_);
-  if (!sync_ || !c10::GradMode::is_enabled()) return;
+  if (suspended_ > 0 || !c10::GradMode::is_enabled()) return;
   if (const int lost = hooks_->first_lost(parameters_); lost >= 0)
-    throw Error(
-        "rank " + std::to_string(communicator_->rank()) + ": parameter '" +
-        names_[static_cast<std::size_t>(lost)] +
-        "' was moved to another dtype or frozen after the module was wrapped, so its gradient would not be "
-        "averaged: do that first, then wrap");
+    throw Error("rank " + std::to_string(communicator_->rank()) + ": parameter '" +
+                names_[static_cast<std::size_t>(lost)] +
+                "' was frozen, moved to another dtype or given other memory (torch::load, set_data) after "
+                "the module was "
+                "wrapped, so its gradient would not be averaged: do that first, then wrap");
   if (graph_task_ != -1) abandon_iteration();
   if (!rebuild_order_.empty()) rebuild_in_arrival_order();
 }
@@ -72,7 +92,7 @@ void Reducer::rebuild_in_arrival_order() {
 
 void Reducer::on_gradient(int index) {
   const std::scoped_lock lock(mutex_);
-  if (!sync_) return;
+  if (suspended_ > 0) return;
   const int task = torch::autograd::get_current_graph_task_id();
   if (task != graph_task_) open_iteration(task);
   if (arrived_[index] != 0)
@@ -95,9 +115,21 @@ void Reducer::open_iteration(int graph_task) {
   arrived_.assign(parameters_.size(), 0);
   arrival_order_.clear();
   for (Bucket& bucket : buckets_) bucket.reset();
-  torch::autograd::Engine::get_default_engine().queue_callback([weak = weak_from_this(), graph_task] {
-    if (const auto self = weak.lock()) self->finish(graph_task);
-  });
+  // The engine keeps the callback for as long as this backward lasts, and calls it only when it succeeds.
+  torch::autograd::Engine::get_default_engine().queue_callback(
+      [end = std::make_shared<EndOfBackward>(weak_from_this(), graph_task)] { end->succeeded(); });
+}
+
+/// Whoever catches what backward threw and zeroes the gradients must not do so in memory that is still being reduced.
+/// Nobody is waited for here: the reductions end before the next iteration begins (prepare, open_iteration).
+void Reducer::abandon(int graph_task) noexcept {
+  const std::scoped_lock lock(mutex_);
+  if (graph_task != graph_task_) return;
+  try {
+    for (Bucket& bucket : buckets_) bucket.release_gradients(parameters_);
+  } catch (const std::exception& error) {
+    log::warn("gradients are undefined after a backward that failed", {{"why", error.what()}});
+  }
 }
 
 void Reducer::finish(int graph_task) {
@@ -136,14 +168,19 @@ std::string Reducer::missing_gradients() const {
          "on it before wrapping.";
 }
 
-void Reducer::set_sync(bool on) {
+void Reducer::suspend() {
   const std::scoped_lock lock(mutex_);
-  sync_ = on;
+  ++suspended_;
+}
+
+void Reducer::resume() {
+  const std::scoped_lock lock(mutex_);
+  --suspended_;
 }
 
 bool Reducer::sync() const {
   const std::scoped_lock lock(mutex_);
-  return sync_;
+  return suspended_ == 0;
 }
 
 std::size_t Reducer::bucket_count() const {

@@ -41,7 +41,7 @@ struct BucketOrder {
   bool rebuilt = false;  ///< buckets are in this order already; else they will be at the next prepare()
 };
 
-/// prepare() and set_sync() belong to the training thread; hooks run in whichever thread runs backward. Make
+/// prepare(), suspend() and resume() belong to the training thread; hooks run in whichever thread runs backward. Make
 /// it with create().
 class Reducer : public std::enable_shared_from_this<Reducer> {
  public:
@@ -54,8 +54,9 @@ class Reducer : public std::enable_shared_from_this<Reducer> {
   /// Before each forward that will be followed by backward: rebuilds buckets when it is time (a collective),
   /// and clears away what a backward that threw has left.
   void prepare();
-  /// Off: gradients accumulate locally, as under no_sync.
-  void set_sync(bool on);
+  /// Between the two gradients accumulate locally, as under no_sync. Pairs may nest and overlap.
+  void suspend();
+  void resume();
   [[nodiscard]] bool sync() const;
 
   [[nodiscard]] std::size_t bucket_count() const;
@@ -74,6 +75,8 @@ class Reducer : public std::enable_shared_from_this<Reducer> {
   void build_buckets(const std::vector<int>& order);
   void rebuild_in_arrival_order();
   void abandon_iteration();
+  class EndOfBackward;
+  void abandon(int graph_task) noexcept;
   [[nodiscard]] std::string missing_gradients() const;
 
   std::vector<std::string> names_;
@@ -90,7 +93,7 @@ class Reducer : public std::enable_shared_from_this<Reducer> {
   std::size_t launched_ = 0;
   std::uint64_t iteration_ = 0;  ///< counts backwards with reduction: the tag of their collectives
   int graph_task_ = -1;          ///< the backward that is being reduced, or -1
-  bool sync_ = true;
+  int suspended_ = 0;
   std::vector<int> rebuild_order_;  ///< arrival order of the first complete backward, until the rebuild
   std::unique_ptr<GradientHooks> hooks_;
 };

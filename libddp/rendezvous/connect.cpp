@@ -158,13 +158,15 @@ std::unique_ptr<StoreConnection> connect_to_store(const StoreEndpoint& endpoint,
   milliseconds pause = kFirstPause;
   for (;;) {
     if (auto connection = attempt_all(endpoint, token, deadline, tries)) return connection;
-    if (deadline.remaining() <= pause)
+    if (deadline.remaining() <= kFirstPause)
       throw TimeoutError("cannot reach the store at " + endpoint.describe() + " within " +
                          to_string(deadline.timeout()) + ": " + tries.why +
                          "; does rank 0 run, and do MASTER_ADDR and MASTER_PORT name its machine?");
     if (tries.refused_since && Clock::now() - *tries.refused_since > kRefusals)
       throw ConfigError("store at " + endpoint.describe() + ": " + tries.why);
-    std::this_thread::sleep_for(pause);
+    // The last attempt comes shortly before the deadline.
+    std::this_thread::sleep_for(
+        std::min<std::chrono::nanoseconds>(pause, deadline.remaining() - kFirstPause / 2));
     pause = std::min(2 * pause, kLongestPause);
   }
 }

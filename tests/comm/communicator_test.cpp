@@ -445,6 +445,7 @@ TEST(AnyCommunicatorChecks, RefusesOverlapsButForARanksShareInItsOwnPlace) {
 TEST_P(SeveralRanks, CheckPeerTellsThatARankLeftWithoutACollective) {
   auto errors = run_ranks(layout(), [&](Communicator& comm) {
     for (int rank = 0; rank < comm.size(); ++rank) comm.check_peer(rank);
+    for (const int rank : {-1, comm.size(), 99}) EXPECT_THROW(comm.check_peer(rank), Error);
     comm.barrier();
     if (comm.rank() == 1) return;
     for (const Deadline deadline = Deadline::in(std::chrono::seconds(60));; std::this_thread::yield()) {

@@ -230,6 +230,30 @@ TEST_P(DataParallel, NoSyncAccumulatesLocallyAndTheNextBackwardReducesAll) {
   EXPECT_THAT(errors, Each(IsEmpty()));
 }
 
+TEST_P(DataParallel, NoSyncGuardsMayOverlapAndBeReplaced) {
+  const auto type = torch::kFloat64;
+  Mlp whole = make<Mlp>(type);
+  for (const int64_t seed : {5, 6, 7}) loss_of(whole->forward(all_inputs(ranks(), type, seed))).backward();
+  const Gradients expected = gradients(whole);
+  const auto errors = run_contexts(layout(), [&](const Context& context) {
+    Mlp module = make<Mlp>(type);
+    DistributedDataParallel<Mlp> parallel(module, context, small_buckets());
+    std::optional<DataParallelBase::NoSync> guard;
+    for (int repeat = 0; repeat < 3; ++repeat) {
+      module->zero_grad();
+      for (const int64_t seed : {5, 6, 7}) {
+        if (seed < 7)
+          guard.emplace(parallel.no_sync());  // the new one is made before the old one ends
+        else
+          guard.reset();
+        loss_of(parallel.forward(shard(context.rank(), ranks(), type, seed))).backward();
+      }
+      expect_close(gradients(module), expected, 1e-12, "repeat " + std::to_string(repeat));
+    }
+  });
+  EXPECT_THAT(errors, Each(IsEmpty()));
+}
+
 TEST_P(DataParallel, DoubleBackwardThroughTheLossGivesTheGradientOfTheMean) {
   const auto type = torch::kFloat64;
   const auto penalty = [](const std::function<torch::Tensor(torch::Tensor)>& forward, torch::Tensor x) {
@@ -309,6 +333,37 @@ TEST_P(DataParallel, AnExceptionInBackwardLeavesTheWrapperUsable) {
       EXPECT_THROW(loss_of(module->head(torch::tanh(module->second(hidden)))).backward(), std::exception);
       module->zero_grad();
       loss_of(parallel.forward(x)).backward();
+      expect_close(gradients(module), expected, 1e-12, "after an exception");
+    }
+  });
+  EXPECT_THAT(errors, Each(IsEmpty()));
+}
+
+TEST_P(DataParallel, GradientsZeroedInPlaceAfterAnExceptionStayZeroUntilTheNextBackward) {
+  const Gradients expected = reference<Mlp>(ranks(), torch::kFloat64, false);
+  const auto errors = run_contexts(layout(), [&](const Context& context) {
+    Mlp module = make<Mlp>(torch::kFloat64);
+    DistributedDataParallel<Mlp> parallel(module, context, small_buckets());
+    const auto x = shard(context.rank(), ranks(), torch::kFloat64);
+    for (int warm = 0; warm < 2; ++warm) {
+      module->zero_grad();
+      loss_of(parallel.forward(x)).backward();
+    }
+    for (int round = 0; round < 3; ++round) {
+      module->zero_grad(false);
+      bool throws = true;
+      // The first layer comes last: later layers' buckets are under way when it throws, on rank 0 long before the others.
+      const auto hook = module->first->weight.register_hook([&](const torch::Tensor& gradient) {
+        if (throws) throw std::runtime_error("thrown by a hook");
+        return gradient;
+      });
+      const auto loss = loss_of(parallel.forward(x));
+      if (context.rank() != 0) std::this_thread::sleep_for(std::chrono::milliseconds(20));
+      EXPECT_THROW(loss.backward(), std::exception);
+      throws = false;
+      module->zero_grad(false);
+      loss_of(parallel.forward(x)).backward();
+      module->first->weight.remove_hook(hook);
       expect_close(gradients(module), expected, 1e-12, "after an exception");
     }
   });
@@ -451,6 +506,29 @@ TEST(DataParallelMisuse, AModuleIsWrappedOnceAtATime) {
     EXPECT_THROW(DistributedDataParallel<Mlp>(module, context), ConfigError);
     first.reset();
     const DistributedDataParallel<Mlp> again(module, context);
+  });
+  EXPECT_THAT(errors, Each(IsEmpty()));
+}
+
+TEST(DataParallelMisuse, ParametersUnfrozenOrAddedAfterWrappingAreAnError) {
+  const auto errors = run_contexts({.hosts = {2}}, [&](const Context& context) {
+    const auto x = shard(context.rank(), 2, torch::kFloat32);
+    Mlp frozen = make<Mlp>(torch::kFloat32);
+    frozen->second->weight.requires_grad_(false);
+    DistributedDataParallel<Mlp> first(frozen, context);
+    frozen->second->weight.requires_grad_(true);
+    EXPECT_THROW((void)first.forward(x), Error);
+    Mlp grown = make<Mlp>(torch::kFloat32);
+    DistributedDataParallel<Mlp> second(grown, context);
+    grown->register_parameter("late", torch::zeros({2}));
+    EXPECT_THROW((void)second.forward(x), Error);
+  });
+  EXPECT_THAT(errors, Each(IsEmpty()));
+}
+
+TEST(DataParallelMisuse, ANullModuleIsAConfigError) {
+  const auto errors = run_contexts({.hosts = {1}}, [&](const Context& context) {
+    EXPECT_THROW(DistributedDataParallel<std::shared_ptr<MlpImpl>>(nullptr, context), ConfigError);
   });
   EXPECT_THAT(errors, Each(IsEmpty()));
 }

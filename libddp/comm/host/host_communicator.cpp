@@ -126,6 +126,7 @@ void HostCommunicator::fail(ErrorKind kind, const std::string& text) {
 
 void HostCommunicator::check_peer(int rank) {
   require_own_process();
+  require_rank(rank);
   failure_.check();
   // An operation in flight watches the peers itself, and owns the connections meanwhile.
   if (rank == this->rank() || !idle()) return;

@@ -199,6 +199,7 @@ void MpiCommunicator::fail(ErrorKind kind, const std::string& text) {
 
 void MpiCommunicator::check_peer(int rank) {
   require_own_process();
+  require_rank(rank);
   failure_.check();
   if (rank == this->rank()) return;
   guarded([&] {

@@ -39,8 +39,8 @@ class DataParallelBase : public Stateful {
  public:
   /// Collective: compares the modules of all ranks and sends rank 0's parameters and buffers to all. Throws
   /// MismatchError, on every rank alike, that names the first parameter or buffer that differs (name, shape,
-  /// dtype, requires_grad), and ConfigError when no parameter requires a gradient or an option is out of range. Freeze
-  /// parameters before, not after.
+  /// dtype, requires_grad), and ConfigError when no parameter requires a gradient or an option is out of range. Freeze,
+  /// unfreeze and add parameters before, not after: a later forward() throws Error for what it finds changed.
   DataParallelBase(std::shared_ptr<torch::nn::Module> module, const Context& context,
                    const DistributedDataParallelOptions& options);
   DataParallelBase(const DataParallelBase&) = delete;
@@ -59,8 +59,7 @@ class DataParallelBase : public Stateful {
     ~NoSync();
 
    private:
-    std::shared_ptr<Reducer> reducer_;
-    bool before_;
+    std::weak_ptr<Reducer> reducer_;
   };
   [[nodiscard]] NoSync no_sync();
 
@@ -79,8 +78,13 @@ class DataParallelBase : public Stateful {
  private:
   std::shared_ptr<torch::nn::Module> module_;
   std::shared_ptr<Communicator> communicator_;
+  void require_known_parameters();
+
   bool broadcast_buffers_;
   std::shared_ptr<Reducer> reducer_;
+  std::vector<at::Tensor> frozen_;  ///< parameters that required no gradient when the module was wrapped
+  std::size_t parameter_count_ = 0;
+  std::uint64_t forwards_ = 0;
 };
 
 /// `Module` is what TORCH_MODULE makes (Gpt, torch::nn::Linear) or a std::shared_ptr of a module class.

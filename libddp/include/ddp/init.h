@@ -14,6 +14,9 @@ struct InitOptions {
   /// "cpu" or "cuda"; with "cuda" the device is the one of local_rank, and libtorch_cuda is loaded now and not before.
   /// Several ranks can use "cpu" only: the host backend is the one there is.
   std::string device = "cpu";
+  /// Asks MKL for the same bits in every run, as a job needs that is to go on after a restart exactly where it was (sets
+  /// MKL_CBWR unless somebody has). Takes effect when init() comes before the first matrix product of the process.
+  bool reproducible = true;
   /// For finding the other ranks.
   std::chrono::nanoseconds init_timeout = std::chrono::minutes(5);
   /// Default of every collective afterwards.

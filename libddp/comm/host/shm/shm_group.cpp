@@ -114,7 +114,9 @@ void ShmGroup::check_agreement() const {
     throw MismatchError("ranks called different operations: " + describe(name(0)) + " called " +
                         describe(as_operation(first)) + ", " + describe(name(i)) + " called " +
                         describe(as_operation(other)) +
-                        "; all ranks must make the same calls in the same order");
+                        (first.kind == other.kind && first.counts_hash != other.counts_hash
+                             ? "; every rank must be given the same counts of all ranks"
+                             : "; all ranks must make the same calls in the same order"));
   }
 }
 
