@@ -37,7 +37,7 @@ def parse_arguments():
 
 
 def command(options, folder, restarts):
-    words = [options.bin / "ddprun", "--standalone", "--nproc-per-node", "2", "--max-restarts", restarts, options.bin / "gpt",
+    words = [options.bin / "ddprun", "--standalone", "--nproc-per-node", "2", "--max-restarts", restarts, options.bin / "gpt", "--reproducible",
              "--steps", options.steps, "--layers", 4, "--heads", 4, "--width", 128, "--context", 96, "--batch", 8,
              "--lr", 2e-3, "--warmup", 20, "--checkpoint-every", CHECKPOINT_EVERY, "--evaluate-every", 75, "--print-every", 10,
              "--checkpoint", folder / "checkpoints", "--metrics", folder / "metrics.jsonl"]

@@ -32,6 +32,8 @@ int train(const gpt::Options& options) {
   const auto timeout = std::chrono::milliseconds(static_cast<long>(options.timeout_seconds * 1000));
   const ddp::Context context =
       ddp::init({.device = options.device,
+                 .backend = options.backend == "auto" ? "" : options.backend,  // "": DDP_BACKEND may say
+                 .reproducible = options.reproducible,
                  .init_timeout = std::min<std::chrono::nanoseconds>(timeout, std::chrono::minutes(5)),
                  .timeout = timeout});
   divide_cores(options.threads, context.env());

@@ -74,6 +74,9 @@ cxxopts::Options make_parser() {
       "prompt", "what the text begins with", word("\\n"), "TEXT")(
       "temperature", "0: always the likeliest byte; 1: as the model says", real(defaults.temperature), "T");
   parser.add_options("Machine")("device", "cpu or cuda", word(defaults.device), "NAME")(
+      "backend", "auto, host or mpi: what carries gradients", word(defaults.backend), "NAME")(
+      "reproducible",
+      "the same losses in every run, bit for bit, also with several threads; slower where there is AVX-512")(
       "threads", "threads a rank; 0: the machine's cores divided by its ranks", integer(0), "N")(
       "timeout", "seconds to wait for other ranks", real(defaults.timeout_seconds), "S")("h,help",
                                                                                          "this text");
@@ -185,6 +188,8 @@ Options checked_options(const Checked& checked) {
   options.prompt = unescape(checked.text("prompt"));
   options.temperature = checked.real("temperature", 0, 100);
   options.device = checked.text("device");
+  options.backend = checked.text("backend");
+  options.reproducible = checked.given("reproducible");
   options.threads = static_cast<int>(checked.integer("threads", 0, 1024));
   options.timeout_seconds = checked.real("timeout", 0.1, 86400);
   if (options.sample_only && options.checkpoint.empty())

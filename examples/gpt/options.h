@@ -40,6 +40,8 @@ struct Options {
   double temperature = 0.8;
 
   std::string device = "cpu";
+  std::string backend = "auto";
+  bool reproducible = false;
   int threads = 0;  ///< 0: the machine's, divided by its ranks
   double timeout_seconds = 600;
 };

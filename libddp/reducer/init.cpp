@@ -2,6 +2,7 @@
 
 #include <ddp/error.h>
 #include <ddp/log.h>
+#include <ddp/mpi_communicator.h>
 #include <ddp/rendezvous.h>
 
 #include "libddp/core/fd.h"
@@ -61,6 +62,28 @@ HostCommunicatorOptions communicator_options(const ClusterEnv& env, const InitOp
   return result;
 }
 
+std::string choose_backend(const InitOptions& options) {
+  const std::string given =
+      options.backend.empty() ? read_environment("DDP_BACKEND").value_or("auto") : options.backend;
+  if (given == "auto" || given.empty()) return "host";
+  if (given != "host" && given != "mpi")
+    throw ConfigError((options.backend.empty() ? "DDP_BACKEND='" : "backend '") + given +
+                      "' is not one of auto, host, mpi");
+  return given;
+}
+
+std::shared_ptr<Communicator> make_communicator(const std::string& backend, const ClusterEnv& env,
+                                                const InitOptions& options,
+                                                const std::shared_ptr<Store>& store) {
+  if (backend == "host")
+    return make_host_communicator(communicator_options(env, options), make_prefix_store("comm/", store));
+  return make_mpi_communicator({.rank = env.rank,
+                                .world_size = env.world_size,
+                                .init_timeout = options.init_timeout,
+                                .timeout = options.timeout,
+                                .host_name = host_name()});
+}
+
 }  // namespace
 
 Context init(const InitOptions& options) {
@@ -68,12 +91,12 @@ Context init(const InitOptions& options) {
   ClusterEnv env = ClusterEnv::from_environment();
   configure_logging(env.rank);
   log::debug("environment read", {{"env", env.describe()}});
+  const std::string backend = choose_backend(options);
   const c10::Device device = choose_device(options, env);
   const bool torchrun_store = env.launcher == Launcher::kTorchrun && env.launcher_hosts_store;
   auto store =
       torchrun_store ? join_torchrun(env, options) : join_job(env, {.timeout = options.init_timeout});
-  auto communicator =
-      make_host_communicator(communicator_options(env, options), make_prefix_store("comm/", store));
+  auto communicator = make_communicator(backend, env, options, store);
   auto group = make_store_group(make_prefix_store("group/", store), env.rank, env.world_size,
                                 [communicator](int rank) { communicator->check_peer(rank); });
   if (env.rank == 0)

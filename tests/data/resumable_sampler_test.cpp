@@ -76,8 +76,10 @@ TEST(ResumableSampler, AnotherWorldSizeContinuesAfterTheSameSamplesWhenTheyDealE
 
 TEST(ResumableSampler, ForeignStatesAndOtherDataSetsAreRefused) {
   ResumableSampler sampler(10, 0, 1), other(11, 0, 1);
-  for (const char* bad : {"", "x", "ddp-sampler 2 10 1 0 0 1 0 0", "ddp-sampler 1 10 1 0 0 0 0 0",
-                          "ddp-sampler 1 10 1 0 0 1 0 -4"})
+  for (const char* bad :
+       {"", "x", "ddp-sampler 2 10 1 0 0 1 0 0", "ddp-sampler 1 10 1 0 0 0 0 0",
+        "ddp-sampler 1 10 1 0 0 1 0 -4", "ddp-sampler 1 10 1 0 0 1 0 999999",
+        "ddp-sampler 1 10 1 0 0 1 0 5 trailing", "ddp-sampler 1 10 1 0 0 2000000000 0 9223372036854775807"})
     EXPECT_THROW(sampler.load_state(bad), CorruptCheckpoint) << bad;
   EXPECT_THROW(sampler.load_state(other.save_state()), ConfigError);
 }

@@ -26,7 +26,7 @@ VICTIMS = ("rank 0", "rank 1", "both ranks", "ddprun")
 
 
 def command(binaries, folder):
-    return harness.words(binaries / "ddprun", "--standalone", "--nproc-per-node", 2, "--max-restarts", 1000000, binaries / "gpt",
+    return harness.words(binaries / "ddprun", "--standalone", "--nproc-per-node", 2, "--max-restarts", 1000000, binaries / "gpt", "--reproducible",
                          "--data", folder.parent / "text.txt", "--steps", STEPS, "--layers", 2, "--heads", 2, "--width", 32, "--context", 32,
                          "--batch", 4, "--checkpoint-every", 8, "--evaluate-every", 60, "--evaluate-windows", 8, "--keep", 2, "--metrics",
                          folder / "metrics.jsonl", "--checkpoint", folder / "checkpoints")

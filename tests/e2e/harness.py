@@ -98,7 +98,7 @@ class Case(unittest.TestCase):
         settings = {"data": self.text, "steps": steps, "layers": 2, "heads": 2, "width": 16, "context": 16, "batch": 4, "warmup": 2,
                     "evaluate-every": 0, "checkpoint-every": 3, "metrics": self.folder / name / "metrics.jsonl",
                     "checkpoint": self.folder / name / "checkpoints", **{k.replace("_", "-"): v for k, v in options.items()}}
-        return words(GPT, *(f"--{key}={value}" for key, value in settings.items()))
+        return words(GPT, "--reproducible", *(f"--{key}={value}" for key, value in settings.items()))
 
     def losses(self, name):
         return losses(self.folder / name / "metrics.jsonl")

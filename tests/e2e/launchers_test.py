@@ -82,6 +82,18 @@ class Launchers(Case):
         self.assertIn("launcher=openmpi", result.err)
         self.assertEqual(self.losses("mpirun"), self.reference())
 
+    def test_mpirun_with_backend_mpi(self):
+        self.need(MPIRUN, "mpirun was not found when this was configured")
+        result = self.succeed(MPIRUN, "--allow-run-as-root", "--oversubscribe", "-n", 2, *self.gpt("mpi", backend="mpi"))
+        self.assertIn("backend=mpi", result.err)
+        self.assertEqual(self.losses("mpi"), self.reference())
+
+    def test_backend_mpi_without_mpirun_says_what_is_missing(self):
+        self.need(MPIRUN, "mpirun was not found when this was configured")
+        result = harness.run(DDPRUN, "--standalone", "--nproc-per-node", 2, *self.gpt("mpi", backend="mpi"))
+        self.assertEqual(result.code, 78, result)
+        self.assertIn("was not started by mpirun", result.err)
+
     def test_two_mpirun_jobs_at_the_same_time_do_not_meet(self):
         self.need(MPIRUN, "mpirun was not found when this was configured")
         jobs = [(MPIRUN, "--allow-run-as-root", "--oversubscribe", "-n", 2, *self.gpt(name)) for name in ("one", "two")]

@@ -10,6 +10,9 @@
 // communication buffers: zero_grad(), in either form, keeps working. A loss that is a mean over the rank's batch gives,
 // with equal batches, the gradient of the mean over all batches.
 //
+// A module's parameters and buffers are those it had when it was wrapped. After an exception in backward(), whoever threw
+// it, gradients are undefined until they are zeroed, and the wrapper goes on working.
+//
 // backward() throws Error naming the parameters that got no gradient (each must take part in the loss), and what
 // ddp/communicator.h lists when a rank is lost, late, or in another iteration.
 #pragma once

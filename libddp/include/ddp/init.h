@@ -12,11 +12,15 @@ namespace ddp {
 
 struct InitOptions {
   /// "cpu" or "cuda"; with "cuda" the device is the one of local_rank, and libtorch_cuda is loaded now and not before.
-  /// Several ranks can use "cpu" only: the host backend is the one there is.
+  /// Several ranks can use "cpu" only: there is no backend for GPUs yet.
   std::string device = "cpu";
-  /// Asks MKL for the same bits in every run, as a job needs that is to go on after a restart exactly where it was (sets
-  /// MKL_CBWR unless somebody has). Takes effect when init() comes before the first matrix product of the process.
-  bool reproducible = true;
+  /// "auto", "host" or "mpi"; empty: DDP_BACKEND, or "auto". auto is host: shared memory and TCP. mpi needs mpirun, or srun
+  /// with --mpi, and an MPI library on this machine.
+  std::string backend;
+  /// The same bits in every run though a rank has several threads, as a job needs that is to go on after a restart exactly
+  /// where it was: asks MKL for it (MKL_CBWR, unless somebody has set it). Takes effect when init() comes before the first
+  /// matrix product of the process. Up to half the speed on processors with AVX-512; one thread a rank needs none of it.
+  bool reproducible = false;
   /// For finding the other ranks.
   std::chrono::nanoseconds init_timeout = std::chrono::minutes(5);
   /// Default of every collective afterwards.
