@@ -104,6 +104,7 @@ class Session {
   std::uint64_t commit(const Plan& plan, const std::vector<SavedTensor>& tensors,
                        const std::vector<std::string>& reports);
   void tidy(const Plan& plan);
+  void point_latest_at(std::int64_t step, const std::string& folder);
 
   [[nodiscard]] std::string candidate();
   [[nodiscard]] std::string claim(const LogEntry& commit);

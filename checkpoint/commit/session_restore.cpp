@@ -118,9 +118,14 @@ std::string Session::claim(const LogEntry& commit) {
   if (!is_leader() || options_.read_only || log_ != nullptr) return {};
   lead();
   const auto& commits = log_->commits();
-  return !commits.empty() && commits.back().slot > commit.slot && !distrusted_.contains(commits.back().slot)
-             ? "newer"
-             : "";
+  if (!commits.empty() && commits.back().slot > commit.slot && !distrusted_.contains(commits.back().slot))
+    return "newer";
+  try {
+    point_latest_at(commit.step, commit.folder);  // a kill right after the commit has left it behind
+  } catch (const StorageError& e) {
+    log::warn("cannot replace latest", {{"storage", storage_->describe()}, {"reason", e.what()}});
+  }
+  return {};
 }
 
 bool Session::is_corrupt(const LogEntry& commit, const std::vector<Ballot>& ballots) {

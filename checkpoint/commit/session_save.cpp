@@ -245,10 +245,14 @@ std::uint64_t Session::commit(const Plan& plan, const std::vector<SavedTensor>& 
   return total;
 }
 
+void Session::point_latest_at(std::int64_t step, const std::string& folder) {
+  storage_->put("latest", dump({{"step", step}, {"folder", folder}}) + "\n");
+}
+
 // 8. The checkpoint is safe; what goes wrong from here on is only told, and done again after the next save.
 void Session::tidy(const Plan& plan) {
   try {
-    storage_->put("latest", dump({{"step", plan.step}, {"folder", plan.folder}}) + "\n");
+    point_latest_at(plan.step, plan.folder);
     collect_garbage(*storage_, *log_, options_.keep);
   } catch (const std::exception& e) {
     log::warn("cannot tidy up checkpoints", {{"storage", storage_->describe()}, {"reason", e.what()}});

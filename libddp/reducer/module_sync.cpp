@@ -76,7 +76,11 @@ void broadcast_chunk(std::span<const at::Tensor> tensors, const at::Tensor& buff
   const bool is_root = communicator.rank() == root;
   if (is_root) each_piece([](const at::Tensor& piece, const at::Tensor& tensor) { piece.copy_(tensor); });
   communicator.broadcast(as_buffer(buffer), root);
-  if (!is_root) each_piece([](const at::Tensor& piece, const at::Tensor& tensor) { tensor.copy_(piece); });
+  if (is_root) return;
+  each_piece([](const at::Tensor& piece, const at::Tensor& tensor) {
+    // Autograd takes a copy for a change, even of equal values, and refuses backwards through what was saved before.
+    if (!at::equal(piece, tensor)) tensor.copy_(piece);
+  });
 }
 
 /// Tensors of one dtype, as many at a time as fit the chunk; one larger than the chunk goes alone.

@@ -165,7 +165,8 @@ std::string Reducer::missing_gradients() const {
          std::to_string(names_.size()) + " parameters got no gradient in this backward: " + list +
          ". Every parameter of a wrapped module must take part in the loss on every rank: use it, or set "
          "requires_grad_(false) "
-         "on it before wrapping.";
+         "on it before wrapping. (Activation checkpointing in several segments is a backward for each, and "
+         "not supported.)";
 }
 
 void Reducer::suspend() {

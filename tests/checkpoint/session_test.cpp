@@ -317,6 +317,18 @@ TEST(Session, ACommitThatTheLeaderBeforeMadeWhileOneWasChosenIsRestoredInstead) 
   EXPECT_THROW(before.save(3), FencedOut);
 }
 
+TEST(Session, ARestoreMendsWhatAKillAfterTheCommitLeftBehind) {
+  TemporaryFolder folder;
+  Rig before(folder.path());
+  before.save(1);
+  const std::string first = read_file(folder.path() / "latest");
+  before.save(2);
+  write_file(folder.path() / "latest", first);
+  Rig next(folder.path());
+  EXPECT_EQ(next.session.restore(next.state.loader()), 2);
+  EXPECT_THAT(read_file(folder.path() / "latest"), HasSubstr("\"step\":2"));
+}
+
 TEST(Session, CheckpointsThatAllHaveTombstonesAreNoFreshStart) {
   TemporaryFolder folder;
   Rig rig(folder.path());

@@ -526,6 +526,27 @@ TEST(DataParallelMisuse, ParametersUnfrozenOrAddedAfterWrappingAreAnError) {
   EXPECT_THAT(errors, Each(IsEmpty()));
 }
 
+struct MaskedImpl : torch::nn::Module {
+  MaskedImpl() {
+    layer = register_module("layer", torch::nn::Linear(6, 3));
+    mask = register_buffer("mask", torch::full({3}, 0.5));
+  }
+  torch::Tensor forward(const torch::Tensor& x) { return layer(x) * mask; }
+  torch::nn::Linear layer{nullptr};
+  torch::Tensor mask;
+};
+TORCH_MODULE(Masked);
+
+TEST(DataParallelBuffers, EqualOnesAllowTwoForwardsBeforeOneBackward) {
+  const auto errors = run_contexts({.hosts = {2}}, [&](const Context& context) {
+    Masked module;
+    DistributedDataParallel<Masked> parallel(module, context);
+    const auto x = torch::ones({2, 6});
+    (parallel.forward(x) * parallel.forward(x)).mean().backward();
+  });
+  EXPECT_THAT(errors, Each(IsEmpty()));
+}
+
 TEST(DataParallelMisuse, ANullModuleIsAConfigError) {
   const auto errors = run_contexts({.hosts = {1}}, [&](const Context& context) {
     EXPECT_THROW(DistributedDataParallel<std::shared_ptr<MlpImpl>>(nullptr, context), ConfigError);

@@ -31,7 +31,8 @@ namespace ddp {
 struct DistributedDataParallelOptions {
   double bucket_cap_mb = 25;   ///< MiB of gradients that are reduced together; above 0
   double first_bucket_mb = 1;  ///< MiB of the first bucket: small, so that communication starts early
-  /// Rank 0's buffers (running statistics) to all before each training forward.
+  /// Rank 0's buffers (running statistics) to all before each training forward. Off, or with equal buffers, a second forward
+  /// before backward works; otherwise autograd finds the first one's buffers changed, as under PyTorch.
   bool broadcast_buffers = true;
 };
 

@@ -78,8 +78,8 @@ struct StoreClientOptions {
   std::chrono::nanoseconds timeout = std::chrono::minutes(5);
 };
 
-/// Throws TimeoutError that says what failed last, ConfigError or RendezvousError when the server does not
-/// accept the token.
+/// Throws TimeoutError that says what failed last (at a short timeout also that the server does not accept the token),
+/// ConfigError when it goes on refusing it, RendezvousError.
 [[nodiscard]] std::shared_ptr<Store> connect_store(const StoreEndpoint& endpoint,
                                                    const StoreClientOptions& options);
 
