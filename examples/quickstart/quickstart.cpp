@@ -3,17 +3,14 @@
 #include <torch/torch.h>
 
 int main() try {
-  // ddprun, torchrun, mpirun, Slurm, a PyTorchJob pod, or nothing: one process.
-  ddp::Context context = ddp::init();
+  ddp::Context context = ddp::init();  // ddprun, torchrun, mpirun, Slurm, a PyTorchJob pod, or nothing
   torch::manual_seed(1);
   torch::nn::Sequential model(torch::nn::Linear(2, 32), torch::nn::Tanh(), torch::nn::Linear(32, 1));
   ddp::DistributedDataParallel<torch::nn::Sequential> parallel(model, context);
   torch::optim::AdamW optimizer(model->parameters(), 1e-2);
-
   auto inputs = torch::rand({1000, 2}) * 2 - 1;
   auto targets = inputs.prod(1, true);
   ddp::data::ResumableSampler sampler(inputs.size(0), context);
-
   ddp::checkpoint::Checkpointer checkpointer(context, "runs/quickstart", {.every_steps = 100, .keep = 2});
   ddp::checkpoint::State state{
       {"model", model}, {"optimizer", optimizer}, {"sampler", sampler}, {"buckets", parallel}};
