@@ -1,14 +1,8 @@
 #include "libddp/comm/describe.h"
 
+#include "libddp/comm/operation.h"
+
 namespace ddp::comm {
-namespace {
-
-bool reduces(OpKind kind) {
-  return kind == OpKind::kAllReduce || kind == OpKind::kReduce || kind == OpKind::kReduceScatter;
-}
-
-}  // namespace
-
 std::string describe(const RankName& name) {
   return "rank " + std::to_string(name.rank) + " (" + name.host + ", pid " + std::to_string(name.pid) + ")";
 }

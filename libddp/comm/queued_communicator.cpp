@@ -26,7 +26,7 @@ void QueuedCommunicator::require_own_process() const {
         "launcher, and fork before ddp::init()");
 }
 
-void QueuedCommunicator::require_rank(int rank) const {
+void QueuedCommunicator::require_peer(int rank) const {
   if (rank < 0 || rank >= size())
     throw Error("check_peer: " + std::to_string(rank) + " is not a rank of this communicator of " +
                 std::to_string(size()));

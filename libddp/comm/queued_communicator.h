@@ -13,14 +13,11 @@
 
 #include "libddp/comm/describe.h"
 #include "libddp/comm/failure.h"
+#include "libddp/comm/operation.h"
 #include "libddp/comm/serial_executor.h"
 #include "libddp/core/fork_guard.h"
 
 namespace ddp::comm {
-
-[[nodiscard]] constexpr bool is_point_to_point(OpKind kind) {
-  return kind == OpKind::kSend || kind == OpKind::kRecv;
-}
 
 class QueuedCommunicator : public Communicator {
  public:
@@ -51,8 +48,8 @@ class QueuedCommunicator : public Communicator {
     }
   }
   void require_own_process() const;
-  /// Throws Error.
-  void require_rank(int rank) const;
+  /// For check_peer(). Throws Error for a rank that does not exist.
+  void require_peer(int rank) const;
   /// No collective is queued or running in a thread of the communicator.
   [[nodiscard]] bool idle() const { return collective_executor_.idle(); }
   /// For destructors: ends what is queued with Aborted and joins. False in a forked child: leave everything as it is.

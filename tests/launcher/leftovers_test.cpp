@@ -5,7 +5,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <fstream>
+
 #include "tests/launcher/ddprun_process.h"
+#include "tests/launcher/temporary_folder.h"
 
 namespace ddp::testing {
 namespace {
@@ -23,6 +26,25 @@ TEST(DdprunLeaves, NothingBehindAWorkerThatSucceeds) {
   DdprunProcess job({"--nproc-per-node=2", "sh", "-c", std::string(kBreed) + "exit 0"});
   EXPECT_EQ(job.wait(), 0);
   EXPECT_TRUE(job.nothing_left());
+}
+
+TEST(DdprunLeaves, ChildrenAloneThatItWasStartedWith) {
+  const TemporaryFolder folder;
+  const std::string file = folder.path() + "/pid";
+  ProcessSetup setup;
+  setup.in_child = [&file] {  // what `sidecar & exec ddprun` does
+    const pid_t sidecar = ::fork();
+    if (sidecar == 0) {
+      for (int fd = 0; fd < 3; ++fd) ::close(fd);
+      ::execlp("sleep", "sleep", "60", nullptr);
+      ::_exit(1);
+    }
+    std::ofstream(file) << sidecar;
+  };
+  DdprunProcess job({"true"}, setup);
+  EXPECT_EQ(job.wait(), 0);
+  const pid_t sidecar = std::stoi(folder.read("pid"));
+  EXPECT_EQ(::kill(sidecar, SIGKILL), 0) << "ddprun killed it";
 }
 
 TEST(DdprunLeaves, NothingBehindAWorkerThatFails) {

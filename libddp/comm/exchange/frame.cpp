@@ -2,12 +2,10 @@
 
 #include <ddp/error.h>
 
+#include "libddp/comm/operation.h"
+
 namespace ddp::comm::wire {
 namespace {
-
-bool reduces(OpKind kind) {
-  return kind == OpKind::kAllReduce || kind == OpKind::kReduce || kind == OpKind::kReduceScatter;
-}
 
 Operation operation_of(const Frame& frame) {
   Operation operation;
@@ -77,6 +75,12 @@ std::uint64_t digest_of(std::span<const std::uint64_t> numbers) {
   std::uint64_t hash = 0xcbf29ce484222325u;  // FNV-1a over whole numbers, with a final mix
   for (const std::uint64_t number : numbers) hash = (hash ^ number) * 0x100000001b3u;
   return hash ^ (hash >> 29);
+}
+
+std::uint64_t digest_of_counts(const Operation& operation) {
+  if (operation.kind != OpKind::kAllGatherV) return 0;
+  const std::vector<std::uint64_t> counts(operation.counts.begin(), operation.counts.end());
+  return digest_of(counts);
 }
 
 std::optional<std::string> disagreement(const Frame& mine, const RankName& me, const Frame& theirs,

@@ -52,6 +52,8 @@ static_assert(sizeof(Frame) == 56);
 
 [[nodiscard]] Frame frame_of(const Operation& operation, std::uint64_t digest);
 [[nodiscard]] std::uint64_t digest_of(std::span<const std::uint64_t> numbers);
+/// Of what ranks must agree on beyond a frame's own fields: all_gatherv's counts; 0 for other operations.
+[[nodiscard]] std::uint64_t digest_of_counts(const Operation& operation);
 
 /// Nullopt when both mean the same operation; otherwise the message that shows both sides. `mine` and
 /// `theirs` are what the ranks sent each other.

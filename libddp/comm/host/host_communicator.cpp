@@ -10,13 +10,6 @@
 namespace ddp::host {
 namespace {
 
-/// The only rank's share of every collective is a copy, or nothing.
-void run_alone(const Operation& operation) {
-  const std::size_t bytes = operation.count * size_of(operation.dtype);
-  if (operation.input != operation.output && operation.output != nullptr && bytes > 0)
-    std::memmove(operation.output, operation.input, bytes);
-}
-
 class OverTcp final : public OtherHosts {
  public:
   explicit OverTcp(TcpGroup& tcp) : tcp_(tcp) {}
@@ -126,7 +119,7 @@ void HostCommunicator::fail(ErrorKind kind, const std::string& text) {
 
 void HostCommunicator::check_peer(int rank) {
   require_own_process();
-  require_rank(rank);
+  require_peer(rank);
   failure_.check();
   // An operation in flight watches the peers itself, and owns the connections meanwhile.
   if (rank == this->rank() || !idle()) return;

@@ -1,23 +1,40 @@
 #include "libddp/comm/mpi/messages.h"
 
 #include <algorithm>
+#include <cstring>
+#include <exception>
 
 #include <ddp/error.h>
 
 #include "libddp/comm/mpi/patience.h"
 #include "libddp/comm/mpi/runtime.h"
+#include "libddp/comm/operation.h"
 
 namespace ddp::mpi {
 namespace {
 
 namespace wire = comm::wire;
+using comm::bytes_of;
 
 /// MPI counts with an int.
 constexpr std::size_t kLargestPiece = std::size_t{1} << 30;
 
-std::size_t bytes_of(const Operation& operation) {
-  return operation.count * size_of(operation.dtype);
-}
+/// Memory for a transfer, which outlives this object when an exception ends it: MPI may still touch it.
+class Kept {
+ public:
+  Kept(Mesh& mesh, std::size_t size) : mesh_(mesh), memory_(size), exceptions_(std::uncaught_exceptions()) {}
+  Kept(const Kept&) = delete;
+  Kept& operator=(const Kept&) = delete;
+  ~Kept() {
+    if (std::uncaught_exceptions() > exceptions_) mesh_.keep(std::move(memory_));
+  }
+  [[nodiscard]] std::byte* data() const { return const_cast<std::byte*>(memory_.data()); }
+
+ private:
+  Mesh& mesh_;
+  std::vector<std::byte> memory_;
+  int exceptions_;
+};
 
 }  // namespace
 
@@ -73,11 +90,13 @@ void Messages::send(const Operation& operation, const LookAround& look_around) c
 void Messages::recv(const Operation& operation, const LookAround& look_around) const {
   const auto& peer = mesh_.peer(operation.peer).name;
   Frame frame;
+  const Kept bytes(mesh_, sizeof frame);
   MPI_Request request = MPI_REQUEST_NULL;
-  check(
-      MPI_Irecv(&frame, sizeof frame, MPI_BYTE, operation.peer, kMessageTag, mesh_.communicator(), &request),
-      "MPI_Irecv");
+  check(MPI_Irecv(bytes.data(), sizeof frame, MPI_BYTE, operation.peer, kMessageTag, mesh_.communicator(),
+                  &request),
+        "MPI_Irecv");
   const std::size_t got = finish(request, operation, look_around);
+  std::memcpy(&frame, bytes.data(), sizeof frame);
   const char* problem = got == sizeof frame ? wire::invalid(frame) : "half a frame";
   if (problem != nullptr) throw Error(describe(peer) + " sent " + problem + " in " + describe(operation));
   if (const auto text = wire::disagreement(wire::frame_of(operation, 0), mesh_.me(), frame, peer))

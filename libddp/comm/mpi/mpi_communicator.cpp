@@ -88,17 +88,23 @@ void require_as_launched(const MpiCommunicatorOptions& options, int rank, int si
                          : ""));
 }
 
-std::vector<int> ranks_of_this_host(const Mesh& mesh) {
-  std::vector<int> ranks;
-  for (int rank = 0; rank < mesh.size(); ++rank)
-    if (mesh.peer(rank).name.host == mesh.me().host) ranks.push_back(rank);
-  return ranks;
-}
-
-std::uint64_t digest_of_counts(const Operation& operation) {
-  if (operation.kind != OpKind::kAllGatherV) return 0;
-  const std::vector<std::uint64_t> counts(operation.counts.begin(), operation.counts.end());
-  return comm::wire::digest_of(counts);
+/// MPI's own view of who shares memory, not the host's name: containers may have the same one, or share under two.
+std::vector<int> ranks_of_this_host(MPI_Comm communicator, int rank, int size) {
+  MPI_Comm local = MPI_COMM_NULL;
+  check(MPI_Comm_split_type(communicator, MPI_COMM_TYPE_SHARED, rank, MPI_INFO_NULL, &local),
+        "MPI_Comm_split_type");
+  MPI_Group everybody = MPI_GROUP_NULL, here = MPI_GROUP_NULL;
+  check(MPI_Comm_group(communicator, &everybody), "MPI_Comm_group");
+  check(MPI_Comm_group(local, &here), "MPI_Comm_group");
+  std::vector<int> all(static_cast<std::size_t>(size)), places(all.size());
+  std::iota(all.begin(), all.end(), 0);
+  check(MPI_Group_translate_ranks(everybody, size, all.data(), here, places.data()),
+        "MPI_Group_translate_ranks");
+  MPI_Group_free(&here);
+  MPI_Group_free(&everybody);
+  MPI_Comm_free(&local);
+  std::erase_if(all, [&](int r) { return places[static_cast<std::size_t>(r)] == MPI_UNDEFINED; });
+  return all;
 }
 
 }  // namespace
@@ -116,9 +122,9 @@ MpiCommunicator::MpiCommunicator(MPI_Comm parent, MpiCommunicatorOptions options
   std::vector<RankName> names;
   for (const Card& card : exchange_cards(communicator, options_, size, deadline))
     names.push_back({static_cast<int>(names.size()), card.host.data(), card.pid});
+  local_ranks_ = ranks_of_this_host(communicator, rank, size);
   mesh_ = std::make_unique<Mesh>(communicator, std::move(names));
   messages_ = std::make_unique<Messages>(*mesh_);
-  local_ranks_ = ranks_of_this_host(*mesh_);
 }
 
 MpiCommunicator::~MpiCommunicator() {
@@ -147,7 +153,8 @@ Allocation MpiCommunicator::allocate(std::size_t bytes) {
 }
 
 void MpiCommunicator::check_health() {
-  if (failure_.recorded()) failure_.raise();
+  const std::unique_lock reading(mesh_->reading, std::try_to_lock);
+  if (reading && !is_finalized()) mesh_->hear(failure_);  // else an operation in flight does
 }
 
 void MpiCommunicator::dispatch(const Operation& operation, bool /*spin*/) {
@@ -156,12 +163,7 @@ void MpiCommunicator::dispatch(const Operation& operation, bool /*spin*/) {
 }
 
 void MpiCommunicator::collective(const Operation& operation) {
-  if (size() == 1) {
-    const std::size_t bytes = operation.count * size_of(operation.dtype);
-    if (operation.input != operation.output && operation.output != nullptr && bytes > 0)
-      std::memmove(operation.output, operation.input, bytes);
-    return;
-  }
+  if (size() == 1) return comm::run_alone(operation);
   comm::Team everybody;
   everybody.ranks.resize(static_cast<std::size_t>(size()));
   std::iota(everybody.ranks.begin(), everybody.ranks.end(), 0);
@@ -169,7 +171,7 @@ void MpiCommunicator::collective(const Operation& operation) {
   const std::lock_guard reading(mesh_->reading);
   slots_.trim();
   const auto exchange = plan(operation, std::move(everybody), 1, slots_);
-  Engine(*mesh_, failure_, operation, digest_of_counts(operation)).drive(*exchange);
+  Engine(*mesh_, failure_, operation, comm::wire::digest_of_counts(operation)).drive(*exchange);
 }
 
 void MpiCommunicator::message(const Operation& operation) {
@@ -199,7 +201,7 @@ void MpiCommunicator::fail(ErrorKind kind, const std::string& text) {
 
 void MpiCommunicator::check_peer(int rank) {
   require_own_process();
-  require_rank(rank);
+  require_peer(rank);
   failure_.check();
   if (rank == this->rank()) return;
   guarded([&] {

@@ -18,6 +18,8 @@
 //   both sides; a rank that dies or stops gives PeerFailure or TimeoutError naming rank, host, operation and sequence
 //   number.
 // - After an error the communicator is broken: every later call throws the first error again. Make a new one.
+// - After an error of backend "mpi" MPI may still read or write the buffers of the operation that failed, for as long as
+//   the process lives: it cannot take a transfer back. On other backends nothing touches them any more.
 // - Sums of fp16 and bf16 accumulate in fp32 and round once; results are bitwise the same on every rank, and from run
 //   to run at one world size and layout of hosts.
 // - abort() may be called from any thread; everything else counts as use by the owning thread.

@@ -5,6 +5,7 @@
 
 #include "libddp/comm/host/shm/shm_group.h"
 #include "libddp/comm/kernels/reduce_kernels.h"
+#include "libddp/comm/operation.h"
 
 namespace ddp::host {
 namespace {
@@ -18,10 +19,6 @@ constexpr std::size_t kChunkBytes = 256 << 10;
 constexpr std::size_t kFetchedBytes = 2 << 10;
 
 static_assert(kSmallBytes <= kStagingBytes && kChunkBytes <= kStagingBytes);
-
-std::size_t bytes_of(const Operation& operation) {
-  return operation.count * size_of(operation.dtype);
-}
 
 double mean_factor(const Operation& operation, int ranks) {
   return operation.op == ReduceOp::kMean ? 1.0 / ranks : 1.0;

@@ -9,6 +9,8 @@
 
 #include <ddp/error.h>
 
+#include "libddp/comm/operation.h"
+
 namespace ddp::host {
 namespace {
 
@@ -20,10 +22,6 @@ constexpr std::chrono::milliseconds kReason{500};
 
 bool would_block(int error) {
   return error == EAGAIN || error == EWOULDBLOCK || error == EINTR;
-}
-
-std::size_t bytes_of(const Operation& operation) {
-  return operation.count * size_of(operation.dtype);
 }
 
 }  // namespace

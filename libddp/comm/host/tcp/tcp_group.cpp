@@ -15,6 +15,7 @@
 #include "libddp/comm/host/tcp/engine.h"
 #include "libddp/comm/host/tcp/messages.h"
 #include "libddp/comm/kernels/reduce_kernels.h"
+#include "libddp/comm/operation.h"
 
 namespace ddp::host {
 
@@ -61,23 +62,6 @@ class TcpGroup::Impl {
   Slots slots_;
   Messages messages_;
 };
-
-namespace {
-
-/// One rank alone: what it gives is what it gets.
-void run_alone(const Operation& operation) {
-  const std::size_t bytes = operation.count * size_of(operation.dtype);
-  const bool copies = operation.input && operation.output && operation.input != operation.output;
-  if (copies && bytes > 0) std::memmove(operation.output, operation.input, bytes);
-}
-
-std::uint64_t digest_of_counts(const Operation& operation) {
-  if (operation.kind != OpKind::kAllGatherV) return 0;
-  const std::vector<std::uint64_t> counts(operation.counts.begin(), operation.counts.end());
-  return wire::digest_of(counts);
-}
-
-}  // namespace
 
 Team TcpGroup::Impl::everybody() const {
   Team team;
@@ -217,13 +201,13 @@ std::unique_ptr<TcpGroup> TcpGroup::connect(const TcpOptions& options, Store& st
 }
 
 void TcpGroup::run(const Operation& operation, const Check& check) {
-  const bool pair = operation.kind == OpKind::kSend || operation.kind == OpKind::kRecv;
+  const bool pair = is_point_to_point(operation.kind);
   Team team = impl_->everybody();
   if (pair && (operation.peer < 0 || operation.peer >= team.size() || operation.peer == team.me))
     throw Error(std::string(to_string(operation.kind)) + ": there is no peer " +
                 std::to_string(operation.peer));
   if (pair) return impl_->run_message(operation, check);
-  impl_->run(operation, std::move(team), operation, digest_of_counts(operation), check);
+  impl_->run(operation, std::move(team), operation, wire::digest_of_counts(operation), check);
 }
 
 void TcpGroup::all_reduce_among(std::span<const int> ranks, void* data, std::size_t count, DType dtype,
